@@ -378,7 +378,9 @@ fn nothing_is_lost_or_doubled_in_a_crowd() {
                     })
                 })
                 .collect();
-            senders.into_iter().for_each(|sender| sender.join().unwrap());
+            for sender in senders {
+                sender.join().unwrap();
+            }
             channel.close();
             receivers.into_iter().map(|receiver| receiver.join().unwrap()).collect::<Vec<_>>()
         });
