@@ -4,12 +4,17 @@
 #![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
 mod args;
+mod channel;
 mod semaphore;
 mod wait;
 
+use crate::core::channel::Refusal;
 use crate::core::semaphore::{AcquireError, MAX_PERMITS, ReleaseError};
 use pyo3::exceptions::{PyAttributeError, PyException, PyOverflowError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 pyo3::create_exception!(
     sluicegate,
@@ -23,6 +28,8 @@ pyo3::create_exception!(
 mod _native {
     #[pymodule_export]
     use super::Closed;
+    #[pymodule_export]
+    use super::channel::Channel;
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
 
@@ -60,5 +67,35 @@ impl From<ReleaseError> for PyErr {
             )),
             ReleaseError::Void => void(),
         }
+    }
+}
+
+/// Why nothing was received.
+fn refused(py: Python<'_>, why: Refusal<PyErr>) -> PyErr {
+    static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match why {
+        Refusal::Unready => match EMPTY.import(py, "queue", "Empty") {
+            Ok(empty) => PyErr::from_type(empty.clone(), "the channel is empty"),
+            Err(error) => error,
+        },
+        Refusal::Closed | Refusal::Diverted => Closed::new_err("the channel is closed"),
+        Refusal::Interrupted(raised) => raised,
+    }
+}
+
+/// Why an item was not sent; the exception keeps the item.
+fn unsent(py: Python<'_>, why: Refusal<PyErr>, item: Option<Py<PyAny>>) -> PyErr {
+    static FULL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let error = match why {
+        Refusal::Unready => match FULL.import(py, "queue", "Full") {
+            Ok(full) => PyErr::from_type(full.clone(), "the channel is full"),
+            Err(error) => return error,
+        },
+        Refusal::Closed | Refusal::Diverted => Closed::new_err("the channel is closed"),
+        Refusal::Interrupted(raised) => return raised,
+    };
+    match error.value(py).setattr(intern!(py, "item"), item) {
+        Ok(()) => error,
+        Err(failed) => failed,
     }
 }
