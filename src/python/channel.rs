@@ -2,7 +2,7 @@
 
 use super::wait::deadline;
 use super::{refused, unsent};
-use crate::core::channel::{self as core, End, Refusal, UNBOUNDED};
+use crate::core::channel::{self as core, End, Refusal, UNBOUNDED, Unsent};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList};
@@ -59,8 +59,14 @@ impl Channel {
     /// moment. Corresponds to `queue.Queue.put`.
     #[pyo3(signature = (item, timeout=None))]
     fn send(&self, py: Python<'_>, item: Py<PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let deadline = until(timeout)?;
-        self.core.send(item, deadline, &py).map_err(|error| unsent(py, error.why, error.back))
+        let item = match timeout {
+            None => match self.core.try_send::<PyErr>(item) {
+                Ok(()) => return Ok(()),
+                Err(Unsent { back, .. }) => back,
+            },
+            Some(_) => item,
+        };
+        self.send_late(py, item, timeout)
     }
 
     /// Put an item in if there is room now.
@@ -126,8 +132,12 @@ impl Channel {
     /// out. Corresponds to `queue.Queue.get`.
     #[pyo3(signature = (timeout=None))]
     fn recv(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        let deadline = until(timeout)?;
-        self.core.recv(End::Front, deadline, &py).map_err(|why| refused(py, why))
+        if timeout.is_none() {
+            if let Ok(item) = self.core.try_recv::<PyErr>(End::Front) {
+                return Ok(item);
+            }
+        }
+        self.recv_late(py, timeout)
     }
 
     /// Take the oldest item out if there is one now.
@@ -264,6 +274,20 @@ impl Channel {
     }
 }
 
+impl Channel {
+    #[cold]
+    fn send_late(&self, py: Python<'_>, item: Py<PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let deadline = until(timeout)?;
+        self.core.send(item, deadline, &py).map_err(|error| unsent(py, error.why, error.back))
+    }
+
+    #[cold]
+    fn recv_late(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        let deadline = until(timeout)?;
+        self.core.recv(End::Front, deadline, &py).map_err(|why| refused(py, why))
+    }
+}
+
 /// The deadline of a timeout, which is not to be negative.
 pub fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
     match timeout {
@@ -288,7 +312,7 @@ fn size(given: &Bound<'_, PyAny>, name: &str, least: usize, or: &str) -> PyResul
     Ok(given.extract().unwrap_or(UNBOUNDED))
 }
 
-fn unsent_many(py: Python<'_>, all: usize, error: core::Unsent<VecDeque<Py<PyAny>>, PyErr>) -> PyErr {
+fn unsent_many(py: Python<'_>, all: usize, error: Unsent<VecDeque<Py<PyAny>>, PyErr>) -> PyErr {
     if let Refusal::Interrupted(raised) = error.why {
         return raised;
     }
