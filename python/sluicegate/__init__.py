@@ -2,6 +2,17 @@
 
 from queue import Empty, Full
 
-from sluicegate._native import BoundedSemaphore, Channel, Closed, Semaphore
+from sluicegate._native import BoundedSemaphore, Channel, Closed, Semaphore, Timer, after, select, tick
 
-__all__ = ["BoundedSemaphore", "Channel", "Closed", "Empty", "Full", "Semaphore"]
+__all__ = [
+    "BoundedSemaphore",
+    "Channel",
+    "Closed",
+    "Empty",
+    "Full",
+    "Semaphore",
+    "Timer",
+    "after",
+    "select",
+    "tick",
+]

@@ -8,7 +8,7 @@
 //! What a receiver was handed lies in its place of the wait list until it comes for it. If it never does (a
 //! raised signal handler, a fork), the item goes back to where it came from: nothing is ever lost.
 
-mod state;
+pub(super) mod state;
 
 use self::state::{Door, Given, Offer, Request, State};
 use super::fork;
@@ -356,7 +356,7 @@ impl<T> Channel<T> {
 
     /// The state, without the ghosts of a fork.
     #[inline]
-    fn lock(&self) -> LeafGuard<'_, State<T>> {
+    pub(super) fn lock(&self) -> LeafGuard<'_, State<T>> {
         let state = self.state.lock();
         if state.generation == fork::generation() { state } else { self.lay(state) }
     }
@@ -400,6 +400,14 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Puts back at the front what a select was handed and could not take.
+    pub(super) fn give_back(&self, given: Given<T>) {
+        let mut woken = Woken::default();
+        let mut state = self.lock();
+        state.give_back(given, End::Front, &mut woken);
+        wake(state, woken);
+    }
+
     fn extend(&self, items: &mut Vec<T>, max: usize) {
         let mut woken = Woken::default();
         let mut state = self.lock();
@@ -416,7 +424,7 @@ fn wake<T>(state: LeafGuard<'_, State<T>>, woken: Woken) {
 }
 
 /// How a wait was ended by others, if it was, and the interrupt that ended the sleep, if one did.
-fn ended<I>(wake: Result<Wake, I>, waiter: &Waiter) -> (Option<Notice>, Option<I>) {
+pub(super) fn ended<I>(wake: Result<Wake, I>, waiter: &Waiter) -> (Option<Notice>, Option<I>) {
     match wake {
         Ok(Wake::Notified(notice)) => (Some(notice), None),
         Ok(Wake::TimedOut) => (None, None),

@@ -16,6 +16,8 @@
 pub mod channel;
 pub mod fork;
 pub mod park;
+pub mod select;
 pub mod semaphore;
 pub mod sync;
+pub mod timer;
 pub mod waitlist;

@@ -5,6 +5,7 @@
 
 mod args;
 mod channel;
+mod select;
 mod semaphore;
 mod wait;
 
@@ -30,6 +31,8 @@ mod _native {
     use super::Closed;
     #[pymodule_export]
     use super::channel::Channel;
+    #[pymodule_export]
+    use super::select::{Timer, after, select, tick};
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
 
