@@ -113,11 +113,11 @@ class Crew:
     """Threads that have all ended when the block does; an error that nobody asked for is raised there."""
 
     def __init__(self) -> None:
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
 
     def start(self, function: Callable[..., object], *args: object, **kwargs: object) -> Worker:
         worker = Worker(function, *args, **kwargs)
-        self._workers.append(worker)
+        self.workers.append(worker)
         return worker
 
     def queue_up(self, sem: Any, function: Callable[..., object], *args: object, **kwargs: object) -> Worker:
@@ -129,14 +129,14 @@ class Crew:
         return worker
 
     def results(self, patience: float = PATIENCE) -> list[Any]:
-        return [worker.result(patience) for worker in self._workers]
+        return [worker.result(patience) for worker in self.workers]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            for worker in self._workers:
+            for worker in self.workers:
                 if worker.untold:
                     worker.result()
 
@@ -182,6 +182,7 @@ def alone(patience: float = 60.0) -> Callable[[Test], Test]:
         @pytest.mark.thread_unsafe(reason="it runs in a process of its own")
         @functools.wraps(test)
         def outside(*args: object, **kwargs: object) -> None:
+            __tracebackhide__ = True
             call = (test.__module__, test.__qualname__, patience, args, kwargs)
             done = run_python(
                 "import support; support.inside()",
