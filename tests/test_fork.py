@@ -229,6 +229,24 @@ def test_what_was_granted_to_a_lost_thread_is_free_in_the_child(look: str) -> No
         sem.release()
 
 
+@alone()
+def test_a_child_cannot_release_what_a_lost_thread_never_took() -> None:
+    """Handed over to a thread that is gone, the permit is free again: to release it once more is one too many."""
+    sem = BoundedSemaphore(2, fair=True)
+    sem.acquire(n=2)
+
+    def check() -> None:
+        sem.release()  # The one that the forking thread holds.
+        with pytest.raises(ValueError, match="too many times"):
+            sem.release()
+        same((sem.value, sem.waiting), (2, 0))
+
+    with switch_interval(PATIENCE), Crew() as crew:
+        crew.queue_up(sem, sem.acquire)
+        sem.release()
+        in_child(os.fork, check)
+
+
 @every_fork
 @alone()
 def test_a_wake_up_meant_for_a_lost_thread_does_not_silence_the_next(fork: str) -> None:

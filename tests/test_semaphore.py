@@ -512,6 +512,17 @@ def test_it_shows_its_state(make: Make) -> None:
     assert (sem.value, sem.waiting) == (0, 0)
 
 
+def test_it_is_locked_whenever_an_acquire_would_wait() -> None:
+    sem = Semaphore(1, fair=True)
+    with Crew() as crew:
+        crew.queue_up(sem, sem.acquire, n=2)
+        # One is free, and it is spoken for.
+        assert (sem.value, sem.try_acquire(), sem.locked()) == (1, False, True)
+        sem.release(2)
+        wait_until(lambda: not sem.locked())
+    assert (sem.value, sem.waiting) == (1, 0)
+
+
 @every_kind
 @pytest.mark.parametrize("name", ["value", "waiting", "fair", "closed"])
 def test_what_it_shows_cannot_be_set(make: Make, name: str) -> None:
