@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from sluicegate._bench import sources
-from sluicegate._bench.program import Answers, differences, program
+from sluicegate._bench.program import ACTS, Answers, differences, program
 from sluicegate._bench.progress import progress
 from sluicegate._bench.report import Environment, Report
 from sluicegate._bench.rows import SECTIONS
@@ -22,7 +22,7 @@ def run(*, quick: bool = False, json_file: Path | None = None, plot_file: Path |
     with progress(1 + sum(effort.rounds[pace] for pace in ["program", *(s.pace for s in SECTIONS)])) as step:
         step("reading the standard library")
         files = sources.find(effort.seconds["program"])
-        sections = (program(files, answers), *SECTIONS)
+        sections = (program(files, answers, ACTS), *SECTIONS)
         results = [result for section in sections for result in measure(section, effort, step)]
     report = Report(environment, answers, results)
     print(report.as_text())

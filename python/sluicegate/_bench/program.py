@@ -109,7 +109,7 @@ Answers = dict[str, dict[str, list[str]]]
 """By act, by classes: one for each run."""
 
 
-def program(files: Sources, answers: Answers, acts: Sequence[Act] = ACTS) -> Section:
+def program(files: Sources, answers: Answers, acts: Sequence[Act]) -> Section:
     """The acts as rows of a table. Every run leaves its answer in `answers`."""
 
     def trial(act: Act, classes: Classes) -> Trial:

@@ -74,7 +74,7 @@ class Report:
         """The tables, one for each section, and the answers below the program's."""
         tables = []
         for section, results in groupby(self.results, key=lambda result: result.section):
-            tables.append(_table(section, list(results)))
+            tables.append(table(section, list(results)))
             if len(tables) == 1:
                 tables.append(self._verdict())
         return "\n\n".join([str(self.environment), *tables, NOTE])
@@ -99,7 +99,8 @@ def number(value: float) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def _table(title: str, results: Sequence[Result]) -> str:
+def table(title: str, results: Sequence[Result]) -> str:
+    """A line for each figure, a column for each rival, ours first."""
     rivals = list(dict.fromkeys(rival for result in results for rival in result.seen))
     # `threading.Semaphore` on two lines: the columns stay narrow.
     modules, _, classes = zip(*(rival.partition(".") for rival in rivals), strict=True)
@@ -132,10 +133,11 @@ def _cells(result: Result, rivals: Sequence[str]) -> list[str]:
     return [
         ""
         if rival not in medians
-        else number(medians[rival]) + (f" ({_times(ratios[rival])})" if rival in ratios else "")
+        else number(medians[rival]) + (f" ({times(ratios[rival])})" if rival in ratios else "")
         for rival in rivals
     ]
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
+    """A ratio, with two digits that count."""
     return f"{ratio:,.0f}x" if ratio >= 100 else f"{ratio:.1f}x" if ratio >= 10 else f"{ratio:.2f}x"

@@ -14,7 +14,7 @@ from sluicegate._bench.timing import Row, Section, statement
 def process_semaphore(value: int = 1) -> multiprocessing.synchronize.BoundedSemaphore:
     """`multiprocessing.BoundedSemaphore`, a C object that threads can share as well.
 
-    By fork where there is one: the other start methods run a process beside the benchmark to keep track of it.
+    By fork where there is one: the other start methods keep a process beside the benchmark to track it.
     """
     methods = multiprocessing.get_all_start_methods()
     method = "fork" if "fork" in methods else methods[0]

@@ -1,7 +1,7 @@
 """How everything here is timed: rounds in which each rival has its turn, in random order; medians; ratios.
 
-A machine that others use slows down and speeds up as it likes. Rivals that are timed one right after another see
-the same weather, so the figure to trust is the ratio within a round, and its median over the rounds.
+A machine that others use slows down and speeds up as it likes. Rivals that are timed one right after another
+see the same weather, so the figure to trust is the ratio within a round, and its median over the rounds.
 """
 
 import random
@@ -32,7 +32,7 @@ class Effort:
 
 
 FULL = Effort(
-    rounds={"statement": 15, "contest": 3, "program": 5},
+    rounds={"statement": 15, "contest": 5, "program": 9},
     seconds={"statement": 0.003, "contest": 0.4, "program": 1.2},
 )
 QUICK = Effort(
@@ -71,8 +71,8 @@ Trial = Callable[[Effort], Round]
 class Statement:
     """One line of code, timed by `timeit`, which turns the garbage collector off meanwhile.
 
-    It is compiled anew for each rival, so that none runs through inline caches that another has trained. The cost
-    of the loop stays in, for all alike.
+    It is compiled anew for each rival, so that none runs through inline caches that another has trained.
+    The cost of the loop stays in, for all alike.
     """
 
     code: str
