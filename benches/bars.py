@@ -50,10 +50,11 @@ def uncontended() -> Iterator[Bar]:
 
 def contention(results: Sequence[Result]) -> Iterator[Bar]:
     """8 threads: for 1 permit and nothing that blocks, for 2 permits and 0.5 ms of sleep."""
-    rate, _, slept, shares, waits = results
-    yield Bar("1 permit, x the pairs/s of threading.Lock", rate.ratios[LOCK], least=2)
-    yield Bar("1 permit, x the pairs/s of threading.Semaphore", rate.ratios[THREADING], least=4)
-    yield Bar("2 permits, x the pairs/s of threading.Semaphore", slept.ratios[THREADING], least=0.9)
+    empty, _, loop, _, slept, shares, waits = results
+    for rate, inside in (empty, "nothing"), (loop, "a loop"):
+        yield Bar(f"1 permit, {inside} inside, x threading.Lock", rate.ratios[LOCK], least=2)
+        yield Bar(f"1 permit, {inside} inside, x threading.Semaphore", rate.ratios[THREADING], least=4)
+    yield Bar("2 permits, x threading.Semaphore", slept.ratios[THREADING], least=0.9)
     yield Bar("2 permits, least / most served", shares.medians[OURS], least=0.9)
     worst = f" (worst round {number(max(waits.seen[OURS]))}, {THREADING} {number(waits.medians[THREADING])})"
     yield Bar("2 permits, longest wait in ms", waits.medians[OURS], most=20, note=worst)

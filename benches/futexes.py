@@ -19,7 +19,7 @@ from pathlib import Path
 from sluicegate._bench.contest import contend
 from sluicegate._bench.rows import ONE_PERMIT
 
-THREADS = 8
+THREADS, TURNS = 8, 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", metavar="RIVAL", choices=ONE_PERMIT, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.run:
-        outcome = contend(ONE_PERMIT[options.run](), threads=THREADS, seconds=options.seconds)
+        outcome = contend(ONE_PERMIT[options.run](), threads=THREADS, seconds=options.seconds, turns=TURNS)
         print(sum(outcome.served))
         return
     print(

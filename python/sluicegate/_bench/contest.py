@@ -42,12 +42,9 @@ RATE = Figure("pairs/s", "more")
 EVENNESS = Figure("share", "more", "least / most served")
 LONGEST_WAIT = Figure("ms", "less", "longest wait")
 
-BODY = 20
-"""Turns of an empty loop while inside, where nothing blocks: some bytecode, as in any critical section."""
 
-
-def contend(gate: Gate, *, threads: int, seconds: float, hold: float = 0.0, body: int = BODY) -> Outcome:
-    """Lets `threads` go for the gate. Inside they sleep for `hold` seconds, or run `body` turns of a loop.
+def contend(gate: Gate, *, threads: int, seconds: float, hold: float = 0.0, turns: int = 0) -> Outcome:
+    """Lets `threads` go for the gate. Inside they sleep for `hold` seconds, or run `turns` turns of a loop.
 
     The waits are timed only where somebody sleeps: reading the clock costs more than an uncontended pair.
     """
@@ -57,11 +54,11 @@ def contend(gate: Gate, *, threads: int, seconds: float, hold: float = 0.0, body
     start = threading.Barrier(threads + 1)
 
     def compute(me: int) -> None:
-        acquire, release, turns, pairs = gate.acquire, gate.release, range(body), 0
+        acquire, release, loop, pairs = gate.acquire, gate.release, range(turns), 0
         start.wait()
         while running:
             acquire()
-            for _ in turns:
+            for _ in loop:
                 pass
             release()
             pairs += 1
@@ -96,13 +93,17 @@ def contend(gate: Gate, *, threads: int, seconds: float, hold: float = 0.0, body
     return Outcome(tuple(served), took, max(longest))
 
 
-def contest(name: str, rivals: Mapping[str, Callable[[], Gate]], *, threads: int, hold: float = 0.0) -> Row:
+def contest(
+    name: str, rivals: Mapping[str, Callable[[], Gate]], *, threads: int, hold: float = 0.0, turns: int = 0
+) -> Row:
     """The row of a contest between rivals that each start with the permits they are to have."""
 
     def trial(new: Callable[[], Gate]) -> Trial:
         def ready(effort: Effort) -> Round:
             def run() -> tuple[float, ...]:
-                outcome = contend(new(), threads=threads, seconds=effort.seconds["contest"], hold=hold)
+                outcome = contend(
+                    new(), threads=threads, seconds=effort.seconds["contest"], hold=hold, turns=turns
+                )
                 figures = (outcome.rate, outcome.evenness)
                 return (*figures, outcome.longest_wait * 1e3) if hold else figures
 

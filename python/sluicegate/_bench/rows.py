@@ -40,10 +40,9 @@ COUNTING: Makers = {name: SEMAPHORE[name] for name in ("sluicegate.Semaphore", "
 TAKEN = "sem = new(); sem.acquire()"
 CLASS = "make = new"
 
-FAIR: Callable[..., Gate] = partial(sluicegate.Semaphore, fair=True)
 ONE_PERMIT: Makers = {
     "sluicegate.Semaphore": sluicegate.Semaphore,
-    "sluicegate.fair=True": FAIR,
+    "sluicegate.fair=True": partial(sluicegate.Semaphore, fair=True),
     "threading.Semaphore": threading.Semaphore,
     "threading.Lock": threading.Lock,
     "multiprocessing.BoundedSemaphore": process_semaphore,
@@ -75,8 +74,9 @@ SECTIONS = (
     Section(
         "Semaphore, contended",
         (
-            contest("1 permit, 8 threads", ONE_PERMIT, threads=8),
-            contest("2 permits, 8 threads, 0.5 ms inside", TWO_PERMITS, threads=8, hold=0.0005),
+            contest("1 permit, 8 threads, nothing inside", ONE_PERMIT, threads=8),
+            contest("1 permit, 8 threads, a short loop inside", ONE_PERMIT, threads=8, turns=20),
+            contest("2 permits, 8 threads, 0.5 ms of sleep inside", TWO_PERMITS, threads=8, hold=0.0005),
         ),
         pace="contest",
     ),

@@ -32,8 +32,8 @@ class Effort:
 
 
 FULL = Effort(
-    rounds={"statement": 15, "contest": 5, "program": 9},
-    seconds={"statement": 0.003, "contest": 0.4, "program": 1.2},
+    rounds={"statement": 15, "contest": 4, "program": 7},
+    seconds={"statement": 0.003, "contest": 0.35, "program": 1.2},
 )
 QUICK = Effort(
     rounds={"statement": 2, "contest": 1, "program": 2},
