@@ -166,10 +166,10 @@ impl Waiter {
     /// # Errors
     /// The notice that came first: what it hands over is now the owner's to take or to give back.
     pub fn cancel(&self) -> Result<(), Notice> {
-        self.end(CANCELLED).map_err(|state| match Notice::decode(state) {
-            Some(notice) => notice,
-            None => unreachable!("a wait is cancelled once, by its owner"),
-        })
+        match self.end(CANCELLED).err().and_then(Notice::decode) {
+            None => Ok(()),
+            Some(notice) => Err(notice),
+        }
     }
 
     /// How the wait was ended by another thread, if it was.
@@ -213,8 +213,8 @@ impl Waiter {
         }
     }
 
-    fn end(&self, how: u32) -> Result<u32, u32> {
-        self.state.compare_exchange(WAITING, how, Ordering::AcqRel, Ordering::Acquire)
+    fn end(&self, how: u32) -> Result<(), u32> {
+        self.state.compare_exchange(WAITING, how, Ordering::AcqRel, Ordering::Acquire).map(drop)
     }
 }
 

@@ -122,7 +122,7 @@ impl<A> Waitlist<A> {
     }
 
     /// Gives up the place and the turn, if there still is one.
-    pub fn leave(&mut self, key: Key) -> Option<A> {
+    pub fn leave(&mut self, key: &Key) -> Option<A> {
         self.vacate(key.0).map(|entry| entry.ask)
     }
 
@@ -286,8 +286,8 @@ mod tests {
         let key = join(&mut list, 1);
         list.unlink_front();
         let other = join(&mut list, 2);
-        assert_eq!(list.leave(key), Some(1));
-        assert_eq!(list.leave(other), Some(2));
+        assert_eq!(list.leave(&key), Some(1));
+        assert_eq!(list.leave(&other), Some(2));
         assert!(list.is_empty());
     }
 
@@ -296,7 +296,7 @@ mod tests {
         let mut list = Waitlist::new();
         let keys: Vec<Key> = (0..1000).map(|ask| join(&mut list, ask)).collect();
         for key in keys {
-            list.leave(key);
+            list.leave(&key);
         }
         assert_eq!(list.places.capacity(), 0);
     }
@@ -311,7 +311,7 @@ mod tests {
                     0 => { keys.push((number, join(&mut list, number))); model.push_back(number); }
                     1 if !keys.is_empty() => {
                         let (ask, key) = keys.remove(pick % keys.len());
-                        proptest::prop_assert_eq!(list.leave(key), Some(ask));
+                        proptest::prop_assert_eq!(list.leave(&key), Some(ask));
                         model.retain(|&other| other != ask);
                     }
                     2 => if let Some(ask) = model.pop_front() {

@@ -1,0 +1,114 @@
+//! Timeouts become deadlines here, and threads of the interpreter go to sleep.
+
+use crate::core::fork;
+use crate::core::park::{Park, Slept, ThreadPark, Waiter, Wake};
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyInt};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// `threading.TIMEOUT_MAX`, in seconds: what CPython's clock type holds.
+const TIMEOUT_MAX: f64 = 9_223_372_036.0;
+
+/// When the main thread looks for a signal that came between its last look and its sleep, where no sleep can be
+/// interrupted: on Linux sooner at first and ever later, since a sleeping thread is interrupted there.
+const FIRST_LOOK: Duration = if cfg!(target_os = "linux") { Duration::from_millis(5) } else { Duration::from_millis(50) };
+const NEXT_LOOK: u32 = if cfg!(target_os = "linux") { 8 } else { 1 };
+
+/// The deadline of a timeout in seconds, with the errors of `threading`.
+///
+/// Called only when there is something to wait for: `threading` does not look at a timeout earlier.
+pub fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
+    let Some(timeout) = timeout else { return Ok(None) };
+    let now = Instant::now();
+    let seconds = seconds(timeout)?;
+    // A deadline that the clock cannot express is one that nobody lives to see.
+    Ok(if seconds > 0.0 { now.checked_add(Duration::from_secs_f64(seconds)) } else { Some(now) })
+}
+
+fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if timeout.is_exact_instance_of::<PyFloat>() || timeout.is_instance_of::<PyInt>() {
+        match timeout.extract::<f64>() {
+            Ok(seconds) if seconds.is_nan() => {
+                return Err(PyValueError::new_err("Invalid value NaN (not a number)"));
+            }
+            Ok(seconds) if seconds <= TIMEOUT_MAX => return Ok(seconds),
+            _ => {}
+        }
+    }
+    as_threading_does(timeout)
+}
+
+/// Puts a timeout that is no plain number of seconds through the steps of `threading.Condition.wait`, so that it
+/// fails where, and as, it fails there.
+#[cold]
+fn as_threading_does(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let py = timeout.py();
+    PyFloat::new(py, 0.0).add(timeout)?;
+    if !timeout.gt(0)? {
+        return Ok(0.0);
+    }
+    let lock = py.import(intern!(py, "_thread"))?.call_method0(intern!(py, "allocate_lock"))?;
+    lock.call_method1(intern!(py, "acquire"), (true, timeout))?;
+    let seconds = timeout.extract::<f64>()?;
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err("Invalid value NaN (not a number)"));
+    }
+    Ok(seconds.min(TIMEOUT_MAX))
+}
+
+/// Whether Python runs signal handlers in this thread.
+fn handles_signals(py: Python<'_>) -> PyResult<bool> {
+    thread_local! {
+        /// The answer, and the fork generation it was found in: a fork makes its thread the main one.
+        static KNOWN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+    }
+    let generation = fork::generation();
+    if let Some((_, answer)) = KNOWN.get().filter(|(known, _)| *known == generation) {
+        return Ok(answer);
+    }
+    let threading = py.import(intern!(py, "threading"))?;
+    let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
+    let answer = main.eq(threading.call_method0(intern!(py, "get_ident"))?)?;
+    KNOWN.set(Some((generation, answer)));
+    Ok(answer)
+}
+
+/// Sleeps detached from the interpreter, so that other threads run.
+///
+/// A thread other than the main one ends its wait before it attaches again: at interpreter exit that attach never
+/// returns, and nobody must wait for what it would have done next. The main thread has to attach to run signal
+/// handlers; it is the one that always returns.
+impl Park for Python<'_> {
+    type Interrupt = PyErr;
+
+    fn park(&self, waiter: &Waiter, deadline: Option<Instant>) -> PyResult<Wake> {
+        let handles_signals = handles_signals(*self)?;
+        let mut look = FIRST_LOOK;
+        loop {
+            let slept = self.detach(|| {
+                if handles_signals {
+                    let next = Instant::now() + look;
+                    waiter.sleep(Some(deadline.map_or(next, |deadline| deadline.min(next))))
+                } else {
+                    match ThreadPark.park(waiter, deadline) {
+                        Ok(Wake::Notified(notice)) => Slept::Notified(notice),
+                        Ok(Wake::TimedOut) => Slept::TimedOut,
+                    }
+                }
+            });
+            match slept {
+                Slept::Notified(notice) => return Ok(Wake::Notified(notice)),
+                Slept::TimedOut if !handles_signals => return Ok(Wake::TimedOut),
+                Slept::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return Ok(waiter.time_out());
+                }
+                Slept::TimedOut => look *= NEXT_LOOK,
+                Slept::Interrupted => {}
+            }
+            self.check_signals()?;
+        }
+    }
+}
