@@ -57,6 +57,7 @@ def examples() -> list[doctest.DocTest]:
     return found
 
 
+@pytest.mark.thread_unsafe(reason="doctest redirects the standard output of the process")
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
 def test_the_example_of_a_docstring_holds(example: doctest.DocTest) -> None:
     report: list[str] = []
