@@ -1,4 +1,4 @@
-"""Is a wheel what it should be: built for the ABI it claims, typed, and with nothing in it that is not ours?"""
+"""Is a wheel built for the ABI it should be, typed, and with nothing in it that is not ours?"""
 
 import re
 import sys
