@@ -4,6 +4,7 @@
 //!
 //! loom knows no time. A timeout is a thread that cancels its wait wherever it happens to be, an interrupt one
 //! that leaves with an error: the model tries every place.
+#![allow(clippy::unwrap_used, missing_docs)]
 #![cfg(loom)]
 
 use loom::thread;
