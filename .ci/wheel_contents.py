@@ -16,7 +16,7 @@ tag, wheel = sys.argv[1], Path(sys.argv[2])
 names = set(zipfile.ZipFile(wheel).namelist())
 if f"-{tag}-" not in wheel.name:
     sys.exit(f"{wheel.name}: not built for {tag}")
-if foreign := sorted(name for name in names if not OURS.fullmatch(name) or "test" in name):
+if foreign := sorted(name for name in names if not OURS.fullmatch(name) or "/test" in name):
     sys.exit(f"{wheel.name}: what is {foreign}?")
 if missing := sorted(NEEDED - names):
     sys.exit(f"{wheel.name}: lacks {missing}")

@@ -20,7 +20,8 @@ CLASSES = [getattr(sluicegate, name) for name in sluicegate.__all__]
 
 def program(page: Path) -> str:
     """The blocks of a page as one program, each line in its place, so that a traceback finds the page's."""
-    text, lines = page.read_text(), []
+    text = page.read_text()
+    lines: list[str] = []
     for block in BLOCK.finditer(text):
         lines += [""] * (text.count("\n", 0, block.start(1)) - len(lines))
         lines += block[1].splitlines()

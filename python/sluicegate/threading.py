@@ -1,9 +1,9 @@
 """Drop-in for `threading`: everything it has, with the semaphores replaced by native ones."""
 
 import threading as _threading
-from threading import *  # noqa: F403
+from threading import *
 
-from sluicegate._native import BoundedSemaphore, Semaphore
+from sluicegate._native import BoundedSemaphore, Semaphore  # type: ignore[assignment]  # the point of this module
 
 __all__ = list(_threading.__all__)
 
