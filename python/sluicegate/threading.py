@@ -3,7 +3,7 @@
 import threading as _threading
 from threading import *
 
-from sluicegate._native import BoundedSemaphore, Semaphore  # type: ignore[assignment]  # the point of this module
+from sluicegate._native import BoundedSemaphore, Semaphore
 
 __all__ = list(_threading.__all__)
 
