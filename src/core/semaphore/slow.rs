@@ -1,6 +1,6 @@
 //! The way through the lock: who waits, and who is served.
 
-use super::word::{BARRED, CLOSED, QUEUED, VOID};
+use super::word::{BARRED, CLOSED, QUEUED, VOID, Word};
 use super::{AcquireError, Ask, HANDOFF_AGE, MAX_PERMITS, Queue, ReleaseError, Semaphore};
 use crate::core::fork;
 use crate::core::park::{Notice, Waiter, Wake};
@@ -166,6 +166,15 @@ impl Semaphore {
         loop {
             let (to, serves) = match queue.list.front() {
                 None => (word.with_queue(0), false),
+                // All that is free is spoken for by waiters under way, each of whom will settle again: not worth
+                // a look at the clock.
+                Some(_)
+                    if !queue.fair
+                        && word.minus(queue.pulsed.saturating_add(1)).is_none()
+                        && queue.pulsed > 0 =>
+                {
+                    (Word(word.0 | QUEUED), false)
+                }
                 Some(front) => {
                     let due =
                         queue.fair || *now.get_or_insert_with(Instant::now) - front.ask.since >= HANDOFF_AGE;
