@@ -12,7 +12,6 @@ mod wait;
 use crate::core::channel::Refusal;
 use crate::core::semaphore::{AcquireError, MAX_PERMITS, ReleaseError};
 use pyo3::exceptions::{PyAttributeError, PyException, PyOverflowError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -23,6 +22,12 @@ pyo3::create_exception!(
     PyException,
     "The semaphore, channel or pool was closed; nothing was taken."
 );
+
+// Lazy cells are filled at import, and nowhere else (so no `intern!`, either): a fork may come while another thread
+// fills one, and the child would wait for that thread for ever.
+static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static FULL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static MONOTONIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The native half of `sluicegate`.
 #[pymodule(gil_used = false)]
@@ -42,7 +47,11 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
         // worker's first wait, where it would be imported otherwise.
-        module.py().import("threading")?;
+        let py = module.py();
+        py.import("threading")?;
+        super::FULL.import(py, "queue", "Full")?;
+        super::EMPTY.import(py, "queue", "Empty")?;
+        super::MONOTONIC.import(py, "time", "monotonic")?;
         Ok(crate::core::fork::install()?)
     }
 }
@@ -80,7 +89,6 @@ impl From<ReleaseError> for PyErr {
 
 /// Why nothing was received.
 fn refused(py: Python<'_>, why: Refusal<PyErr>) -> PyErr {
-    static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match why {
         Refusal::Unready => match EMPTY.import(py, "queue", "Empty") {
             Ok(empty) => PyErr::from_type(empty.clone(), "the channel is empty"),
@@ -93,7 +101,6 @@ fn refused(py: Python<'_>, why: Refusal<PyErr>) -> PyErr {
 
 /// Why an item was not sent; the exception keeps the item.
 fn unsent(py: Python<'_>, why: Refusal<PyErr>, item: Option<Py<PyAny>>) -> PyErr {
-    static FULL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let error = match why {
         Refusal::Unready => match FULL.import(py, "queue", "Full") {
             Ok(full) => PyErr::from_type(full.clone(), "the channel is full"),
@@ -102,7 +109,7 @@ fn unsent(py: Python<'_>, why: Refusal<PyErr>, item: Option<Py<PyAny>>) -> PyErr
         Refusal::Closed | Refusal::Diverted => Closed::new_err("the channel is closed"),
         Refusal::Interrupted(raised) => return raised,
     };
-    match error.value(py).setattr(intern!(py, "item"), item) {
+    match error.value(py).setattr("item", item) {
         Ok(()) => error,
         Err(failed) => failed,
     }

@@ -2,14 +2,12 @@
 
 use super::channel::{Channel, until};
 use super::wait::{deadline, seconds};
-use super::{Closed, refused};
+use super::{Closed, MONOTONIC, refused};
 use crate::core::channel::Refusal;
 use crate::core::select::{self as core, Case, Fired};
 use crate::core::timer;
 use pyo3::exceptions::{PyTimeoutError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 use std::time::{Duration, Instant};
 
@@ -106,8 +104,8 @@ pub fn select<'py>(
         Fired::Ticked(moment) => Ok((channel, clock(py, moment)?)),
         Fired::Closed => {
             let error = Closed::new_err("the channel is closed");
-            error.value(py).setattr(intern!(py, "channel"), channel)?;
-            error.value(py).setattr(intern!(py, "item"), item)?;
+            error.value(py).setattr("channel", channel)?;
+            error.value(py).setattr("item", item)?;
             Err(error)
         }
     }
@@ -213,7 +211,6 @@ impl Timer {
 
 /// A moment as `time.monotonic()` tells it.
 fn clock(py: Python<'_>, moment: Instant) -> PyResult<Bound<'_, PyAny>> {
-    static MONOTONIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let monotonic = MONOTONIC.import(py, "time", "monotonic")?;
     let (now, reading): (Instant, f64) = (Instant::now(), monotonic.call0()?.extract()?);
     let late = now.saturating_duration_since(moment).as_secs_f64();

@@ -6,7 +6,7 @@ use crate::core::semaphore as core;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 /// A counter of permits: acquire() takes one, waiting while there is none, and release() puts one back.
 ///
@@ -195,7 +195,7 @@ impl Semaphore {
             return Ok(slf.get().core.release(1)?);
         }
         // A subclass may have a release() of its own, and `threading` calls it.
-        slf.call_method0(intern!(py, "release")).map(drop)
+        slf.call_method0("release").map(drop)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
