@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
-from sluicegate import Channel, Closed, Empty, Full, select
 from support import PATIENCE, Crew, alone, at_once, record, wait_until
+
+from sluicegate import Channel, Closed, Empty, Full, select
 
 STORM = 0.7  # seconds
 Item = tuple[int, int]
@@ -25,7 +27,9 @@ every_capacity = pytest.mark.parametrize("capacity", [0, 1, 3, 100, None])
 # ---- storms ----
 
 
-def send_somehow(channels: list[Channel[Any]], rng: random.Random, items: list[Item]) -> tuple[int, list[Item]]:
+def send_somehow(  # noqa: PLR0911
+    channels: list[Channel[Any]], rng: random.Random, items: list[Item]
+) -> tuple[int, list[Item]]:
     """Sends the items in one random way, all to one channel: which one, and what was not sent."""
     where = rng.randrange(len(channels))
     channel = channels[where]
@@ -49,7 +53,7 @@ def send_somehow(channels: list[Channel[Any]], rng: random.Random, items: list[I
         if hasattr(refused, "items"):
             return where, refused.items
         # The channel that a select found closed has its item back, too.
-        assert refused.item == items[0]  # type: ignore[union-attr]
+        assert refused.item == items[0]  # type: ignore[attr-defined]
         return where, items
     except TimeoutError:
         return where, items
@@ -89,14 +93,18 @@ def in_order(items: list[Item]) -> bool:
 @pytest.mark.parallel_threads_limit(2)
 @pytest.mark.parametrize("closes", [False, True], ids=["open", "closed on the way"])
 @every_capacity
-def test_nothing_is_lost_or_doubled_in_a_storm(capacity: int | None, closes: bool, seed: int, factor: int) -> None:
+def test_nothing_is_lost_or_doubled_in_a_storm(
+    capacity: int | None, closes: bool, seed: int, factor: int
+) -> None:
     channels: list[Channel[Any]] = [Channel(capacity), Channel(capacity), Channel(1)]
     end = time.monotonic() + STORM * factor
     stop = threading.Event()
 
     def send(sender: int) -> tuple[list[Item], list[Item]]:
         """What was sent, and what was left."""
-        rng, sent, todo, number = random.Random(f"{seed} s{sender}"), [], [], 0
+        rng, number = random.Random(f"{seed} s{sender}"), 0
+        sent: list[Item] = []
+        todo: list[Item] = []
         while time.monotonic() < end:
             while len(todo) < 1 + number % 5:
                 todo.append((sender, number))
@@ -108,7 +116,8 @@ def test_nothing_is_lost_or_doubled_in_a_storm(capacity: int | None, closes: boo
         return sent, todo
 
     def receive(receiver: int) -> list[list[Item]]:
-        rng, got = random.Random(f"{seed} r{receiver}"), [[] for _ in channels]
+        rng = random.Random(f"{seed} r{receiver}")
+        got: list[list[Item]] = [[] for _ in channels]
         while not stop.is_set():
             where, items = recv_somehow(channels, rng)
             got[where] += items
@@ -137,7 +146,7 @@ def test_nothing_is_lost_or_doubled_in_a_storm(capacity: int | None, closes: boo
 @pytest.mark.stress
 @pytest.mark.parametrize("capacity", [0, 1, 4])
 @alone(patience=90)
-def test_nothing_is_lost_when_signals_interrupt(capacity: int, seed: int, factor: int) -> None:
+def test_nothing_is_lost_when_signals_interrupt(capacity: int, seed: int, factor: int) -> None:  # noqa: PLR0915
     """The main thread receives, and sends, while a timer raises in it; what it was handed then goes to others."""
     there, back = Channel[int](capacity), Channel[int](capacity)
     end, rng, raised = time.monotonic() + 1.5 * factor, random.Random(seed), 0
@@ -195,11 +204,13 @@ def test_nothing_is_lost_when_signals_interrupt(capacity: int, seed: int, factor
     assert sorted(mine + others) == list(range(fed)), "lost or doubled on the way in"
     assert mine == sorted(mine)
     # What came back was overtaken by what went to others in the meantime; nothing else was.
-    overtaken = sum(later < earlier for earlier, later in zip(others, others[1:], strict=False))
+    overtaken = sum(later < earlier for earlier, later in itertools.pairwise(others))
     assert overtaken <= raised, f"{overtaken} overtaken, {raised} raised"
     assert len(set(sunk)) == len(sunk) and set(sunk) <= set(perhaps), "doubled on the way out"
     assert sunk == sorted(sunk)
-    assert len(perhaps) - len(sunk) <= raised, f"{len(perhaps) - len(sunk)} of {len(perhaps)} lost, {raised} raised"
+    assert len(perhaps) - len(sunk) <= raised, (
+        f"{len(perhaps) - len(sunk)} of {len(perhaps)} lost, {raised} raised"
+    )
     assert raised > 20, raised
     assert (there.receiving, back.sending) == (0, 0)
 
@@ -264,7 +275,9 @@ def is_linear(threads: list[list[Step]], capacity: int) -> bool:
         if place in seen:
             return False
         seen.add(place)
-        heads = [(number, thread[at[number]]) for number, thread in enumerate(threads) if at[number] < len(thread)]
+        heads = [
+            (number, thread[at[number]]) for number, thread in enumerate(threads) if at[number] < len(thread)
+        ]
         if not heads:
             return True
         soonest = min(step.end for _, step in heads)
@@ -308,11 +321,13 @@ def test_the_checker_tells_right_from_wrong() -> None:
     assert not is_linear([steps((0, 1, "sent", "a"), (2, 3, "sent", "b"))], 1)
     assert not is_linear([steps((0, 1, "sent", "a"), (2, 3, "sent", "b"), (4, 5, "got", "b"))], 2)
     assert not is_linear([steps((0, 1, "sent", "a")), steps((2, 3, "empty", None))], 1)
-    assert not is_linear([steps((0, 1, "sent", "a")), steps((2, 3, "got", "a")), steps((2, 3, "got", "a"))], 1)
+    assert not is_linear(
+        [steps((0, 1, "sent", "a")), steps((2, 3, "got", "a")), steps((2, 3, "got", "a"))], 1
+    )
     assert not is_linear([steps((0, 1, "close", None)), steps((2, 3, "sent", "a"))], 1)
 
 
-def perform(channel: Channel[Any], rng: random.Random, name: str, count: int) -> list[Step]:
+def perform(channel: Channel[Any], rng: random.Random, name: str, count: int) -> list[Step]:  # noqa: PLR0912
     """Random operations of one thread, and when each of them was under way. A batch is a step per item."""
     now, steps = time.perf_counter_ns, list[Step]()
     for number in range(count):
@@ -369,10 +384,9 @@ def test_every_history_has_a_sequential_story(capacity: int, seed: int, factor: 
     try:
         for turn in range(120 * factor):
             channel: Channel[Any] = Channel(capacity)
-            workers: list[Callable[[], list[Step]]] = []
-            for name in "abcd":
-                rng = random.Random(f"{seed} {turn} {name}")
-                workers.append(lambda rng=rng, name=name, channel=channel: perform(channel, rng, name, 12))
+            workers = [
+                partial(perform, channel, random.Random(f"{seed} {turn} {name}"), name, 12) for name in "abcd"
+            ]
             history = at_once(*workers)
             assert is_linear(history, capacity), (turn, history)
     finally:
@@ -397,5 +411,5 @@ def test_waiters_come_and_go_without_a_trace() -> None:
                 pass
         return got
 
-    assert sum(at_once(*[lambda number=number: wait(number) for number in range(12)])) == 0
+    assert sum(at_once(*[partial(wait, number) for number in range(12)])) == 0
     wait_until(lambda: (channel.sending, channel.receiving) == (0, 0))

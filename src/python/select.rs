@@ -150,6 +150,10 @@ pub fn tick(period: &Bound<'_, PyAny>) -> PyResult<Timer> {
 }
 
 /// What after() and tick() return: a channel of moments, to be received from.
+///
+/// >>> from sluicegate import after
+/// >>> len(list(after(0.01)))
+/// 1
 #[pyclass(frozen, weakref, module = "sluicegate")]
 pub struct Timer {
     core: timer::Timer,
