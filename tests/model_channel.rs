@@ -10,6 +10,7 @@
 use loom::thread;
 use sluicegate::core::channel::{Channel, End, Refusal, Unsent};
 use sluicegate::core::park::{Park, ThreadPark, Waiter, Wake};
+use sluicegate::core::select::{Case, Fired, select};
 use sluicegate::core::sync::Arc;
 use std::time::Instant;
 
@@ -212,7 +213,7 @@ fn a_close_wakes_a_parked_sender_and_a_parked_receiver() {
         let sender = send(channel, 1, ThreadPark);
         channel.close();
         let sent = sender.join().unwrap();
-        assert_eq!(sent.is_ok(), false);
+        assert!(sent.is_err());
         assert_eq!(left(channel).len(), usize::from(filled));
     });
     model(&[0, 1], |channel| {
@@ -248,5 +249,128 @@ fn new_room_lets_in_the_sender() {
         channel.set_capacity(1);
         assert_eq!(sender.join().unwrap(), Ok(()));
         assert_eq!(left(channel), [1]);
+    });
+}
+
+/// In one place, so that their addresses, in whose order a select locks them, are in the same order in every run.
+type Two = Arc<[Channel<u32>; 2]>;
+
+fn send_to(channels: &Two, at: usize) -> thread::JoinHandle<Sent<std::convert::Infallible>> {
+    let channels = Arc::clone(channels);
+    thread::spawn(move || channels[at].send(at as u32 + 1, None, &ThreadPark))
+}
+
+/// A select over both channels, to receive.
+fn select_recv<P: Park + Send + 'static>(
+    channels: &Two,
+    park: P,
+) -> thread::JoinHandle<Result<u32, Refusal<P::Interrupt>>> {
+    let channels = Arc::clone(channels);
+    thread::spawn(move || {
+        match select(&mut [Case::Recv(&channels[0]), Case::Recv(&channels[1])], None, &park) {
+            Ok((_, Fired::Received(item))) => Ok(item),
+            Ok(_) => Err(Refusal::Closed),
+            Err(why) => Err(why),
+        }
+    })
+}
+
+fn two(capacities: [usize; 2], body: impl Fn(&Two) + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || body(&Arc::new(capacities.map(Channel::new))));
+}
+
+#[test]
+fn one_token_decides_between_two_senders() {
+    two([0, 0], |channels| {
+        let senders = [0, 1].map(|at| send_to(channels, at));
+        let [a, b] = &**channels;
+        let fired = select(&mut [Case::Recv(a), Case::Recv(b)], None, &ThreadPark).unwrap();
+        // Whoever was not picked still has its item.
+        let (item, other) = match fired {
+            (0, Fired::Received(1)) => (2, b),
+            (1, Fired::Received(2)) => (1, a),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(other.recv(End::Front, None, &ThreadPark), Ok(item));
+        for sender in senders {
+            assert_eq!(sender.join().unwrap(), Ok(()));
+        }
+        assert!(channels.iter().all(|channel| left(channel).is_empty()));
+    });
+}
+
+#[test]
+fn a_token_that_is_not_won_leaves_the_item_in_the_ring() {
+    two([1, 1], |channels| {
+        let senders = [0, 1].map(|at| send_to(channels, at));
+        let [a, b] = &**channels;
+        let fired = select(&mut [Case::Recv(a), Case::Recv(b)], None, &ThreadPark).unwrap();
+        for sender in senders {
+            assert_eq!(sender.join().unwrap(), Ok(()));
+        }
+        let rest = [left(a), left(b)];
+        match fired {
+            (0, Fired::Received(1)) => assert_eq!(rest, [vec![], vec![2]]),
+            (1, Fired::Received(2)) => assert_eq!(rest, [vec![1], vec![]]),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_token_taken_by_a_timeout_leaves_the_item_with_its_sender() {
+    two([0, 1], |channels| {
+        // The deadline has passed, so that the look after the sleep is the last one.
+        let both = Arc::clone(channels);
+        let selecting = thread::spawn(move || {
+            let mut cases = [Case::Recv(&both[0]), Case::Recv(&both[1])];
+            select(&mut cases, Some(Instant::now()), &Impatient)
+        });
+        let sent = [channels[0].try_send::<()>(1).is_ok(), channels[1].try_send::<()>(2).is_ok()];
+        let got = usize::from(selecting.join().unwrap().is_ok());
+        let rest: usize = channels.iter().map(|channel| left(channel).len()).sum();
+        assert_eq!(got + rest, sent.iter().filter(|&&sent| sent).count());
+    });
+}
+
+#[test]
+fn an_interrupted_select_gives_back_what_it_was_handed() {
+    two([0, 1], |channels| {
+        let selecting = select_recv(channels, Interrupted);
+        let sent = usize::from(channels[0].try_send::<()>(1).is_ok())
+            + usize::from(channels[1].try_send::<()>(2).is_ok());
+        let got = usize::from(selecting.join().unwrap().is_ok());
+        let rest: usize = channels.iter().map(|channel| left(channel).len()).sum();
+        assert_eq!(got + rest, sent);
+    });
+}
+
+#[test]
+fn two_selects_meet_in_whatever_order_they_name_the_channels() {
+    two([0, 0], |channels| {
+        let both = Arc::clone(channels);
+        let one = thread::spawn(move || {
+            matches!(
+                select(&mut [Case::Send(&both[0], Some(1)), Case::Recv(&both[1])], None, &ThreadPark),
+                Ok((0, Fired::Sent))
+            )
+        });
+        let [a, b] = &**channels;
+        let mut cases = [Case::Send(b, Some(2)), Case::Recv(a)];
+        let received = matches!(select(&mut cases, None, &ThreadPark), Ok((1, Fired::Received(1))));
+        assert_eq!(one.join().unwrap(), received);
+        assert!(channels.iter().all(|channel| left(channel).is_empty()));
+    });
+}
+
+#[test]
+fn a_close_wakes_a_select() {
+    two([0, 0], |channels| {
+        let selecting = select_recv(channels, ThreadPark);
+        channels[1].close();
+        assert_eq!(selecting.join().unwrap(), Err(Refusal::Closed));
+        assert!(channels.iter().all(|channel| left(channel).is_empty()));
     });
 }
