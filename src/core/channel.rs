@@ -58,6 +58,28 @@ impl<T> Channel<T> {
         Self { state: Leaf::new(State::new(capacity)) }
     }
 
+    /// Puts an item into the ring if nobody waits and there is room. It does nothing else (after a fork not even
+    /// that), so it drops nothing and wakes nobody. `item` runs under the lock; it may count a reference.
+    #[inline]
+    pub fn put(&self, item: impl FnOnce() -> T) -> bool {
+        let mut state = self.state.lock();
+        let plain = state.receivers.is_empty() && state.has_room() && state.generation == fork::generation();
+        if plain {
+            state.push(item());
+        }
+        plain
+    }
+
+    /// Takes the oldest item from the ring if nobody waits for its room, and does nothing else, as [`put`](Self::put).
+    #[inline]
+    pub fn get(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        let plain = state.senders.is_empty()
+            && state.door != Door::Diverted
+            && state.generation == fork::generation();
+        if plain { state.pop(End::Front) } else { None }
+    }
+
     /// Sends an item if that needs no waiting.
     ///
     /// # Errors

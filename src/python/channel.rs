@@ -1,5 +1,6 @@
 //! `Channel`.
 
+use super::fast::{fast_method, install};
 use super::wait::deadline;
 use super::{refused, unsent};
 use crate::core::channel::{self as core, End, Refusal, UNBOUNDED, Unsent};
@@ -59,14 +60,8 @@ impl Channel {
     /// moment. Corresponds to `queue.Queue.put`.
     #[pyo3(signature = (item, timeout=None))]
     fn send(&self, py: Python<'_>, item: Py<PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let item = match timeout {
-            None => match self.core.try_send::<PyErr>(item) {
-                Ok(()) => return Ok(()),
-                Err(Unsent { back, .. }) => back,
-            },
-            Some(_) => item,
-        };
-        self.send_late(py, item, timeout)
+        let deadline = until(timeout)?;
+        self.core.send(item, deadline, &py).map_err(|error| unsent(py, error.why, error.back))
     }
 
     /// Put an item in if there is room now.
@@ -132,12 +127,8 @@ impl Channel {
     /// out. Corresponds to `queue.Queue.get`.
     #[pyo3(signature = (timeout=None))]
     fn recv(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        if timeout.is_none() {
-            if let Ok(item) = self.core.try_recv::<PyErr>(End::Front) {
-                return Ok(item);
-            }
-        }
-        self.recv_late(py, timeout)
+        let deadline = until(timeout)?;
+        self.core.recv(End::Front, deadline, &py).map_err(|why| refused(py, why))
     }
 
     /// Take the oldest item out if there is one now.
@@ -254,7 +245,7 @@ impl Channel {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let (class, core) = (slf.get_type(), &slf.get().core);
-        let (module, name) = (class.module()?, class.qualname()?);
+        let (module, name) = (class.getattr("__module__")?, class.getattr("__qualname__")?);
         let capacity = slf.get().capacity().map_or("None".to_owned(), |capacity| capacity.to_string());
         let closed = if core.is_closed() { " closed" } else { "" };
         let (at, len) = (slf.as_ptr().addr(), core.len());
@@ -262,7 +253,7 @@ impl Channel {
     }
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().name()?)))
+        Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().getattr("__name__")?)))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -274,18 +265,23 @@ impl Channel {
     }
 }
 
-impl Channel {
-    #[cold]
-    fn send_late(&self, py: Python<'_>, item: Py<PyAny>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let deadline = until(timeout)?;
-        self.core.send(item, deadline, &py).map_err(|error| unsent(py, error.why, error.back))
-    }
+fast_method!(Send, Channel, c"send", |slf, args| match args {
+    [item] =>
+        slf.get().core.put(|| Bound::clone(item).unbind()).then(|| slf.py().None().into_bound(slf.py())),
+    _ => None,
+});
 
-    #[cold]
-    fn recv_late(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
-        let deadline = until(timeout)?;
-        self.core.recv(End::Front, deadline, &py).map_err(|why| refused(py, why))
-    }
+fast_method!(Recv, Channel, c"recv", |slf, args| match args {
+    [] => slf.get().core.get().map(|item| item.into_bound(slf.py())),
+    _ => None,
+});
+
+/// Has the plain calls of the fast path skip the ceremony.
+pub fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Channel>();
+    install::<Send>(&class)?;
+    install::<Recv>(&class)?;
+    Ok(())
 }
 
 /// The deadline of a timeout, which is not to be negative.
@@ -302,8 +298,8 @@ pub fn until(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>> {
 /// An int that counts items.
 fn size(given: &Bound<'_, PyAny>, name: &str, least: usize, or: &str) -> PyResult<usize> {
     if !given.is_instance_of::<PyInt>() {
-        let class = given.get_type();
-        return Err(PyTypeError::new_err(format!("{name} must be an int{or}, not {}", class.name()?)));
+        let class = given.get_type().getattr("__name__")?;
+        return Err(PyTypeError::new_err(format!("{name} must be an int{or}, not {class}")));
     }
     if given.lt(least)? {
         return Err(PyValueError::new_err(format!("{name} must be >= {least}{or}, got {given}")));

@@ -5,6 +5,7 @@
 
 mod args;
 mod channel;
+mod fast;
 mod select;
 mod semaphore;
 mod wait;
@@ -52,6 +53,8 @@ mod _native {
         super::FULL.import(py, "queue", "Full")?;
         super::EMPTY.import(py, "queue", "Empty")?;
         super::MONOTONIC.import(py, "time", "monotonic")?;
+        super::channel::install_fast_methods(py)?;
+        super::semaphore::install_fast_methods(py)?;
         Ok(crate::core::fork::install()?)
     }
 }

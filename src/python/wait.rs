@@ -63,6 +63,9 @@ fn as_threading_does(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
 }
 
 /// Whether Python runs signal handlers in this thread.
+///
+/// Names are not interned here, nor anywhere else after the import: `intern!` lets other threads run while it fills
+/// its cell, and a child forked in that moment would wait for ever for the thread that was to fill it.
 fn handles_signals(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
         /// The answer, and the fork generation it was found in: a fork makes its thread the main one.
@@ -72,7 +75,6 @@ fn handles_signals(py: Python<'_>) -> PyResult<bool> {
     if let Some((_, answer)) = KNOWN.get().filter(|(known, _)| *known == generation) {
         return Ok(answer);
     }
-    // No `intern!`: it fills a lazy cell, and while it does another thread may fork.
     let threading = py.import("threading")?;
     let main = threading.call_method0("main_thread")?.getattr("ident")?;
     let answer = main.eq(threading.call_method0("get_ident")?)?;
