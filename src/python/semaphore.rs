@@ -6,7 +6,7 @@ use crate::core::semaphore as core;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 /// A counter of permits: acquire() takes one, waiting while there is none, and release() puts one back.
 ///
@@ -195,18 +195,18 @@ impl Semaphore {
             return Ok(slf.get().core.release(1)?);
         }
         // A subclass may have a release() of its own, and `threading` calls it.
-        slf.call_method0(intern!(py, "release")).map(drop)
+        slf.call_method0("release").map(drop)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let (class, core) = (slf.get_type(), &slf.get().core);
         let bound = core.capacity().map_or(String::new(), |capacity| format!("/{capacity}"));
-        let (module, name) = (class.module()?, class.qualname()?);
+        let (module, name) = (class.getattr("__module__")?, class.getattr("__qualname__")?);
         Ok(format!("<{module}.{name} at {:#x}: value={}{bound}>", slf.as_ptr().addr(), core.permits()))
     }
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().name()?)))
+        Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().getattr("__name__")?)))
     }
 }
 
