@@ -30,7 +30,8 @@ pub fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>>
     Ok(if seconds > 0.0 { now.checked_add(Duration::from_secs_f64(seconds)) } else { Some(now) })
 }
 
-fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
+/// A timeout as a number, with the errors of `threading`.
+pub fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
     if timeout.is_exact_instance_of::<PyFloat>() || timeout.is_instance_of::<PyInt>() {
         match timeout.extract::<f64>() {
             Ok(seconds) if seconds.is_nan() => {
