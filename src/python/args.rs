@@ -51,7 +51,10 @@ pub fn count(given: &Bound<'_, PyAny>, name: &str, least: u32, below: &'static s
     if !given.is_instance_of::<PyInt>() {
         // What cannot be compared fails here as it does in the standard library; what can is no int.
         given.lt(least)?;
-        return Err(PyTypeError::new_err(format!("{name} must be an int, not {}", given.get_type().name()?)));
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be an int, not {}",
+            given.get_type().getattr("__name__")?
+        )));
     }
     match given.extract::<u32>() {
         Ok(n) if n >= least && n <= MAX_PERMITS => Ok(n),
