@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
 mod args;
+mod queue;
 mod semaphore;
 mod wait;
 
@@ -21,14 +22,19 @@ pyo3::create_exception!(
 /// The native half of `sluicegate`.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::Closed;
+    #[pymodule_export]
+    use super::queue::{LifoQueue, PriorityQueue, Queue, SimpleQueue};
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
 
     #[pymodule_init]
-    fn init() -> std::io::Result<()> {
-        crate::core::fork::install()
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("ShutDown", super::queue::shut_down(module.py())?)?;
+        Ok(crate::core::fork::install()?)
     }
 }
 
