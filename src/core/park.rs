@@ -220,7 +220,7 @@ impl Waiter {
 
 /// A futex on the waiter's own word: no table shared between objects, so nothing that a fork could leave behind,
 /// and a wait that a signal interrupts.
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(any(loom, portable_park))))]
 mod imp {
     use super::{AtomicU32, Instant};
     use std::ptr;
@@ -291,7 +291,9 @@ mod imp {
 }
 
 /// A condition of the waiter's own, from `std`: self-contained like the futex, but deaf to signals.
-#[cfg(not(any(target_os = "linux", loom)))]
+///
+/// For every other platform; `--cfg portable_park` has Linux use it, so that it is tested.
+#[cfg(all(any(not(target_os = "linux"), portable_park), not(loom)))]
 mod imp {
     use super::{AtomicU32, Instant};
     use std::sync::atomic::Ordering;

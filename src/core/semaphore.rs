@@ -77,6 +77,8 @@ struct Queue {
     list: Waitlist<Ask>,
     /// Permits that waiters under way have been pulsed for: no second waiter is woken for them.
     pulsed: u32,
+    /// Waiters that have been granted theirs and have not run since.
+    granted: u32,
     /// Every waiter is handed its permits in turn.
     fair: bool,
 }
@@ -97,7 +99,7 @@ impl Semaphore {
         Self {
             word: AtomicU64::new(VOID),
             capacity: AtomicU32::new(UNBOUNDED),
-            queue: Leaf::new(Queue { list: Waitlist::new(), pulsed: 0, fair: false }),
+            queue: Leaf::new(Queue { list: Waitlist::new(), pulsed: 0, granted: 0, fair: false }),
         }
     }
 
@@ -135,7 +137,14 @@ impl Semaphore {
     /// The permits that are free.
     #[inline]
     pub fn permits(&self) -> u32 {
-        self.load().permits().max(0).unsigned_abs()
+        self.look().permits().max(0).unsigned_abs()
+    }
+
+    /// Whether an acquire would have to wait.
+    #[inline]
+    pub fn is_locked(&self) -> bool {
+        let word = self.look();
+        word.permits() <= 0 || word.has(BARRED)
     }
 
     /// Sets the permits that are free, whatever is held.
@@ -219,6 +228,7 @@ impl Semaphore {
     /// Takes all free permits: how many there were.
     pub fn drain(&self) -> u32 {
         let mut taken = 0;
+        self.look();
         self.update(|word| {
             taken = word.permits().max(0);
             word.with_permits(word.permits() - taken)
@@ -264,6 +274,15 @@ impl Semaphore {
     #[inline]
     fn load(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// The word for somebody to see: in a child process, with what ghosts had been granted.
+    #[inline]
+    fn look(&self) -> Word {
+        if self.load().has(QUEUED) && fork::generation() != 0 {
+            drop(self.lock());
+        }
+        self.load()
     }
 
     #[inline]
@@ -330,7 +349,10 @@ impl Semaphore {
     fn lay(&self, ghosts: &[Entry<Ask>], queue: &mut Queue) {
         for ghost in ghosts {
             match ghost.waiter.notice() {
-                Some(Notice::Granted { .. }) => self.add(ghost.ask.n),
+                Some(Notice::Granted { .. }) => {
+                    queue.granted = queue.granted.saturating_sub(1);
+                    self.add(ghost.ask.n);
+                }
                 Some(Notice::Pulsed) => queue.pulsed = queue.pulsed.saturating_sub(ghost.ask.n),
                 _ => {}
             }
@@ -393,8 +415,10 @@ impl Semaphore {
             Ok(Wake::TimedOut) => None,
             Err(_) => waiter.cancel().err(),
         };
-        if notice == Some(Notice::Pulsed) {
-            queue.pulsed -= n;
+        match notice {
+            Some(Notice::Pulsed) => queue.pulsed -= n,
+            Some(Notice::Granted { .. }) => queue.granted -= 1,
+            _ => {}
         }
         let answer = match (wake, notice) {
             (Err(interrupt), notice) => {
@@ -438,7 +462,7 @@ impl Semaphore {
             let Some(more) = word.plus(n, self.limit()) else {
                 return Err(self
                     .capacity()
-                    .map_or(ReleaseError::TooMany { permits: self.permits() }, |capacity| {
+                    .map_or(ReleaseError::TooMany { permits: word.permits().unsigned_abs() }, |capacity| {
                         ReleaseError::Full { capacity }
                     }));
             };
@@ -470,7 +494,8 @@ impl Semaphore {
         let mut word = self.load();
         loop {
             let (to, serves) = match queue.list.front() {
-                None => (word.with_queue(0), false),
+                // A child process finds by the flag that there may be a ghost to take permits back from.
+                None => (word.with_queue(if queue.granted > 0 { QUEUED } else { 0 }), false),
                 Some(front) => {
                     let due =
                         queue.fair || *now.get_or_insert_with(Instant::now) - front.ask.since >= HANDOFF_AGE;
@@ -505,6 +530,7 @@ impl Semaphore {
             if let Some(front) = queue.list.front() {
                 if front.waiter.notify(Notice::GRANTED) {
                     woken.push(&front.waiter);
+                    queue.granted += 1;
                 } else {
                     // It gave up in this moment.
                     self.add(front.ask.n);

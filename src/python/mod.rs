@@ -34,6 +34,9 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("ShutDown", super::queue::shut_down(module.py())?)?;
+        // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
+        // worker's first wait, where it would be imported otherwise.
+        module.py().import("threading")?;
         Ok(crate::core::fork::install()?)
     }
 }
