@@ -77,7 +77,7 @@ NEGATIVE = raised(ValueError, "'timeout' must be a non-negative number")
 FULL, EMPTY = raised(queue.Full), raised(queue.Empty)
 ODD = ["x", None, [], 1.5, 0.5, -0.5, float("inf"), float("-inf"), 2**70, -(2**70), True, False, -5, Fraction(3, 2)]
 TIMEOUTS = [
-    0, -0.0, 0.0, 0.001, True, -1, -0.5, -(10**400), float("-inf"), "x", [], IndexOnly(), FloatOnly(),
+    0, -0.0, 0.0, 0.001, False, -1, -0.5, -(10**400), float("-inf"), "x", [], IndexOnly(), FloatOnly(),
     Decimal("0.001"), Fraction(1, 1000), Fraction(-1, 2), Decimal(-1), 10**400,
 ]  # fmt: skip
 TOO_LONG = [1e10, 2**70, 1e300, float("inf")]
@@ -165,7 +165,10 @@ SCENES: dict[str, tuple[Scene, object]] = {
     "identity": (lambda m: (m.Queue() == m.Queue(), len({m.Queue(), m.Queue()})), (False, 2)),
     "SimpleQueue, positional": (lambda m: m.SimpleQueue(1), raised(TypeError, "SimpleQueue() takes no positional arguments")),
     "SimpleQueue, keyword": (lambda m: m.SimpleQueue(maxsize=1), raised(TypeError, "SimpleQueue() takes no keyword arguments")),
-    "SimpleQueue put looks at nothing": (lambda m: m.SimpleQueue().put(1, Hits(), Hits()), None),
+    "SimpleQueue put ignores timeout": (lambda m: m.SimpleQueue().put(1, [], Hits()), None),
+    "SimpleQueue put asks block its truth": (lambda m: m.SimpleQueue().put(1, Hits()), raised(AssertionError, "looked at")),
+    "SimpleQueue put, then": (lambda m: _after(q := m.SimpleQueue(), lambda: q.put(1, Hits())).qsize(), 0),
+    "a timeout may be a bool": (lambda m: (full(m).get(timeout=True), full(m, size=2).put(1, timeout=True)), (1, None)),
     "SimpleQueue put keywords": (lambda m: m.SimpleQueue().put(item=1, block=False, timeout=-1), None),
     "SimpleQueue put_nowait": (lambda m: m.SimpleQueue().put_nowait(1), None),
     "SimpleQueue get_nowait, empty": (lambda m: m.SimpleQueue().get_nowait(), EMPTY),
@@ -452,7 +455,7 @@ SHUTDOWN: dict[str, tuple[Scene, object]] = {
     "tasks, got before": (lambda m: _after(_after(q := full(m), q.get), lambda: q.shutdown(True)).unfinished_tasks, 1),
     "task_done": (lambda m: _after(q := full(m), q.shutdown).task_done(), None),
     "join, immediate": (lambda m: _after(q := full(m), lambda: q.shutdown(True)).join(), None),
-    "sizes": (lambda m: [(q.qsize(), q.full()) for q in [_after(q := full(m), q.shutdown)]], [(1, True)]),
+    "sizes": (lambda m: [(q.qsize(), q.shutdown(), q.full()) for q in [full(m)]], [(1, None, True)]),
 }  # fmt: skip
 
 

@@ -49,9 +49,12 @@ impl SimpleQueue {
         text_signature = "($self, /, item, block=True, timeout=None)"
     )]
     #[allow(unused_variables)]
-    fn put(&self, item: Bound<'_, PyAny>, block: Arg<'_, '_>, timeout: Arg<'_, '_>) {
+    fn put(&self, item: Bound<'_, PyAny>, block: Arg<'_, '_>, timeout: Arg<'_, '_>) -> PyResult<()> {
+        // As much as `queue` looks at it.
+        block.truth()?;
         // Without a bound there is no refusal.
         drop(self.core.try_put(item.unbind(), false));
+        Ok(())
     }
 
     /// Remove and return an item, waiting for one.
