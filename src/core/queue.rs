@@ -10,6 +10,7 @@
 
 pub mod heap;
 
+use super::fork;
 use super::park::{Notice, Park, Waiter, Wake};
 use super::semaphore::HANDOFF_AGE;
 use super::sync::{Arc, Leaf, LeafGuard};
@@ -86,6 +87,8 @@ struct State<T> {
     /// Changes whenever `items` does by an operation of `heap`.
     version: u64,
     unfinished: u64,
+    /// The fork generation of everybody who waits.
+    generation: u32,
     getters: Line,
     putters: Line,
     joiners: Waitlist<()>,
@@ -135,22 +138,29 @@ impl<T> State<T> {
         }
     }
 
-    /// Counts an item that has come in.
+    /// Counts an item that has come in; `None`: nobody is to learn of it.
     #[inline]
-    fn came(&mut self) -> Woken {
+    fn came(&mut self) -> Option<Woken> {
         self.version = self.version.wrapping_add(1);
         self.unfinished += 1;
-        if self.getters.list.is_empty() { Woken::default() } else { self.settle() }
+        if self.getters.list.is_empty() { None } else { Some(self.settle()) }
     }
 
     /// Makes room known after an item has gone out.
     #[inline]
-    fn went(&mut self) -> Woken {
+    fn went(&mut self) -> Option<Woken> {
         self.version = self.version.wrapping_add(1);
-        if self.items.capacity() > KEPT && self.items.len() < self.items.capacity() / 4 {
+        if self.items.capacity() > KEPT {
+            self.shrink();
+        }
+        if self.putters.list.is_empty() && self.barred == 0 { None } else { Some(self.settle()) }
+    }
+
+    #[cold]
+    fn shrink(&mut self) {
+        if self.items.len() < self.items.capacity() / 4 {
             self.items.shrink_to(self.items.capacity() / 2);
         }
-        if self.putters.list.is_empty() && self.barred == 0 { Woken::default() } else { self.settle() }
     }
 
     /// Wakes as many on each side as there is something for. Every change that gives anybody hope ends here.
@@ -207,6 +217,20 @@ impl<T> State<T> {
         woken
     }
 
+    /// Forgets who was lost in a fork, and what they had been given.
+    #[cold]
+    fn exorcise(&mut self) {
+        self.generation = fork::generation();
+        for side in [Side::Get, Side::Put] {
+            for ghost in self.line(side).list.take_ghosts() {
+                self.end_turn(side, ghost.waiter.notice());
+            }
+        }
+        drop(self.joiners.take_ghosts());
+        // The one thread that came through the fork is awake: it is here.
+        drop(self.settle());
+    }
+
     /// Ends the turn that a notice gave.
     fn end_turn(&mut self, side: Side, notice: Option<Notice>) {
         let line = self.line(side);
@@ -233,6 +257,7 @@ impl<T> Default for Queue<T> {
                 barred: VOID,
                 version: 0,
                 unfinished: 0,
+                generation: fork::generation(),
                 getters: Line::default(),
                 putters: Line::default(),
                 joiners: Waitlist::new(),
@@ -351,9 +376,10 @@ impl<T> Queue<T> {
             return Err((refusal, item));
         }
         state.items.push_back(item);
-        let woken = state.came();
-        drop(state);
-        woken.unpark();
+        if let Some(woken) = state.came() {
+            drop(state);
+            woken.unpark();
+        }
         Ok(())
     }
 
@@ -366,9 +392,10 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         state.admit(Side::Get, claimed)?;
         let item = if last { state.items.pop_back() } else { state.items.pop_front() };
-        let woken = state.went();
-        drop(state);
-        woken.unpark();
+        if let Some(woken) = state.went() {
+            drop(state);
+            woken.unpark();
+        }
         item.ok_or(Refusal::NotNow)
     }
 
@@ -512,17 +539,9 @@ impl<T> Queue<T> {
     #[inline]
     fn lock(&self) -> LeafGuard<'_, State<T>> {
         let mut state = self.state.lock();
-        for side in [Side::Get, Side::Put] {
-            let ghosts = state.line(side).list.take_ghosts();
-            if !ghosts.is_empty() {
-                for ghost in &ghosts {
-                    state.end_turn(side, ghost.waiter.notice());
-                }
-                // The one thread that came through the fork is awake: it is here.
-                drop(state.settle());
-            }
+        if state.generation != fork::generation() {
+            state.exorcise();
         }
-        drop(state.joiners.take_ghosts());
         state
     }
 }

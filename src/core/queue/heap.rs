@@ -67,9 +67,10 @@ impl<T> Queue<T> {
                 state.items.swap(at, parent);
                 at = parent;
             }
-            let woken = state.came();
-            drop(state);
-            woken.unpark();
+            if let Some(woken) = state.came() {
+                drop(state);
+                woken.unpark();
+            }
             return Ok(());
         }
     }
@@ -100,9 +101,10 @@ impl<T> Queue<T> {
                 state.items.swap(at, child);
                 at = child;
             }
-            let woken = state.went();
-            drop(state);
-            woken.unpark();
+            if let Some(woken) = state.went() {
+                drop(state);
+                woken.unpark();
+            }
             return item.ok_or(Failure::Refused(Refusal::NotNow));
         }
     }
