@@ -354,6 +354,11 @@ impl<T> Queue<T> {
         self.lock().line(side).list.len()
     }
 
+    /// How many wait for the tasks to be done.
+    pub fn joining(&self) -> u32 {
+        self.lock().joiners.len()
+    }
+
     /// Changes the capacity; room that appears is given to who waits for it.
     pub fn set_capacity(&self, capacity: usize) {
         let mut state = self.lock();

@@ -382,6 +382,18 @@ impl Queue {
         open::pop(slf)
     }
 
+    // ---- for tests ----
+
+    /// How many wait natively: to get, to put, to join.
+    fn _waiting(&self) -> (u32, u32, u32) {
+        (self.core.waiting(Side::Get), self.core.waiting(Side::Put), self.core.joining())
+    }
+
+    /// Whether the queue is open.
+    fn _is_open(&self) -> bool {
+        self.core.is_open()
+    }
+
     // ---- the object ----
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {

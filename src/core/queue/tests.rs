@@ -164,7 +164,7 @@ fn join_waits_for_the_last_task() {
     std::thread::scope(|scope| {
         let joiner = scope.spawn(|| queue.join(&ThreadPark));
         assert_eq!(queue.task_done(), Ok(true));
-        until(|| queue.lock().joiners.len() == 1);
+        until(|| queue.joining() == 1);
         assert_eq!(queue.task_done(), Ok(true));
         assert_eq!(joiner.join().unwrap(), Ok(()));
     });

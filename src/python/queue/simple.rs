@@ -110,6 +110,11 @@ impl SimpleQueue {
         self.core.len()
     }
 
+    /// How many wait to get, to put, to join: for tests.
+    fn _waiting(&self) -> (u32, u32, u32) {
+        (self.core.waiting(Side::Get), 0, 0)
+    }
+
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
         Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().name()?)))
     }
