@@ -84,8 +84,12 @@ struct State<T> {
     capacity: usize,
     /// `VOID | OPEN | SHUT`.
     barred: u8,
-    /// Changes whenever `items` does by an operation of `heap`.
+    /// For `heap`: changes whenever the heap does.
     version: u64,
+    /// For `heap`: how many of the last items are not part of the heap yet.
+    loose: usize,
+    /// For `heap`: operations that ask that the heap does not grow.
+    holds: u32,
     unfinished: u64,
     /// The fork generation of everybody who waits.
     generation: u32,
@@ -138,10 +142,16 @@ impl<T> State<T> {
         }
     }
 
+    /// Takes all items.
+    fn take(&mut self) -> VecDeque<T> {
+        self.version = self.version.wrapping_add(1);
+        self.loose = 0;
+        std::mem::take(&mut self.items)
+    }
+
     /// Counts an item that has come in; `None`: nobody is to learn of it.
     #[inline]
     fn came(&mut self) -> Option<Woken> {
-        self.version = self.version.wrapping_add(1);
         self.unfinished += 1;
         if self.getters.list.is_empty() { None } else { Some(self.settle()) }
     }
@@ -149,7 +159,6 @@ impl<T> State<T> {
     /// Makes room known after an item has gone out.
     #[inline]
     fn went(&mut self) -> Option<Woken> {
-        self.version = self.version.wrapping_add(1);
         if self.items.capacity() > KEPT {
             self.shrink();
         }
@@ -227,6 +236,7 @@ impl<T> State<T> {
             }
         }
         drop(self.joiners.take_ghosts());
+        self.holds = 0;
         // The one thread that came through the fork is awake: it is here.
         drop(self.settle());
     }
@@ -256,6 +266,8 @@ impl<T> Default for Queue<T> {
                 capacity: UNBOUNDED,
                 barred: VOID,
                 version: 0,
+                loose: 0,
+                holds: 0,
                 unfinished: 0,
                 generation: fork::generation(),
                 getters: Line::default(),
@@ -279,8 +291,7 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn init(&self, capacity: usize, open: bool) -> VecDeque<T> {
         let mut state = self.lock();
-        let items = std::mem::take(&mut state.items);
-        state.version = state.version.wrapping_add(1);
+        let items = state.take();
         (state.capacity, state.unfinished) = (capacity, 0);
         state.barred = if open { OPEN } else { 0 };
         let woken = state.stir();
@@ -297,8 +308,7 @@ impl<T> Queue<T> {
             return None;
         }
         state.barred = state.barred & SHUT | OPEN;
-        state.version = state.version.wrapping_add(1);
-        let items = std::mem::take(&mut state.items);
+        let items = state.take();
         let woken = state.stir();
         drop(state);
         woken.unpark();
@@ -503,8 +513,7 @@ impl<T> Queue<T> {
         let mut items = VecDeque::new();
         let mut done = Woken::default();
         if immediate {
-            state.version = state.version.wrapping_add(1);
-            items = std::mem::take(&mut state.items);
+            items = state.take();
             state.unfinished = state.unfinished.saturating_sub(items.len() as u64);
             done = state.finished();
         }
@@ -537,7 +546,7 @@ impl<T> Queue<T> {
     /// Takes every item out, as if they had never come.
     #[must_use]
     pub fn clear(&self) -> VecDeque<T> {
-        std::mem::take(&mut self.lock().items)
+        self.lock().take()
     }
 
     /// The state, without the ghosts of a fork.

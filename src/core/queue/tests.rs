@@ -244,3 +244,30 @@ fn a_comparison_may_use_the_queue() {
     let rest: Vec<i32> = std::iter::from_fn(|| queue.try_get_least(false, &Ints).ok()).collect();
     assert_eq!(rest, [0, 1, 5, 6, 7, 9]);
 }
+
+#[test]
+fn comparisons_that_always_put_do_not_go_on_for_ever() {
+    /// Puts one more item from within each comparison.
+    struct Crowd<'a>(&'a Queue<i32>);
+    impl Compare<i32> for Crowd<'_> {
+        type Raised = Infallible;
+        fn copy(&self, item: &i32) -> i32 {
+            *item
+        }
+        fn less(&self, left: &i32, right: &i32) -> Result<bool, Infallible> {
+            self.0.try_put_least(1000, false, &Ints).unwrap();
+            Ok(left < right)
+        }
+    }
+    let queue = Queue::new(UNBOUNDED);
+    for item in (1..=40).rev() {
+        queue.try_put_least(item, false, &Crowd(&queue)).unwrap();
+    }
+    for item in 1..=40 {
+        assert_eq!(queue.try_get_least(false, &Crowd(&queue)), Ok(item));
+    }
+    let rest = queue.len();
+    assert_eq!(queue.unfinished(), 40 + u64::try_from(rest).unwrap());
+    assert!((0..rest).all(|_| queue.try_get_least(false, &Ints) == Ok(1000)));
+    assert!(queue.is_empty());
+}

@@ -1,6 +1,6 @@
 //! The attributes of a queue that are Python objects, and the queue that was opened to them.
 
-use super::{Item, Order, Queue};
+use super::{Item, LessThan, Order, Queue};
 use crate::core::queue as core;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
@@ -206,6 +206,9 @@ fn open(queue: &Bound<'_, Queue>) -> PyResult<()> {
     }
     if this.core.is_void() {
         return Err(crate::python::void());
+    }
+    if this.order == Order::Least {
+        this.core.tidy(&LessThan(py));
     }
     let [mutex, not_empty, not_full, all_tasks_done] = parts(py)?;
     let items = container(queue)?;
