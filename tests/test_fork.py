@@ -33,16 +33,7 @@ def fork_from_c() -> int:
     return pid
 
 
-def fork_from_careless_c() -> int:
-    """The same by a program that tells Python only afterwards, and only in the child."""
-    python = ctypes.PyDLL(None)
-    pid = int(python.fork())
-    if pid == 0:
-        python.PyOS_AfterFork_Child()
-    return pid
-
-
-FORKS: dict[str, Fork] = {"os.fork": os.fork, "C": fork_from_c, "careless C": fork_from_careless_c}
+FORKS: dict[str, Fork] = {"os.fork": os.fork, "C": fork_from_c}
 every_fork = pytest.mark.parametrize("fork", FORKS)
 
 

@@ -256,6 +256,7 @@ def test_no_permit_is_lost_to_interrupts(fair: bool, seed: int, factor: int) -> 
             ledger.took(n)
             ledger.gives(n)
             sem.release(n)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     for worker in workers:
         worker.result()
     assert (ledger.held, sem.value, sem.waiting) == (0, CAPACITY, 0), (ledger.held, sem, sem.waiting)
