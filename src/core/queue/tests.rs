@@ -212,9 +212,10 @@ proptest::proptest! {
             proptest::prop_assert_eq!(queue.try_get_least(false, &Ints), Ok(-1));
         }
         let before = queue.lock().items.clone();
-        match queue.try_get_least(false, &Bomb(at.into())) {
-            Ok(item) => proptest::prop_assert_eq!(Some(item), items.iter().copied().min()),
-            Err(_) => proptest::prop_assert_eq!(&queue.lock().items, &before),
+        if let Ok(item) = queue.try_get_least(false, &Bomb(at.into())) {
+            proptest::prop_assert_eq!(Some(item), items.iter().copied().min());
+        } else {
+            proptest::prop_assert_eq!(&queue.lock().items, &before);
         }
     }
 }
