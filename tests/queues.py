@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import pytest
+
 import sluicegate.queue as ours
 
 CLASSES: dict[str, Any] = {

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 import sluicegate.queue
 
 pytestmark = pytest.mark.thread_unsafe(reason="CPython's tests count the threads of the whole process")
@@ -37,7 +38,11 @@ def suite(name: str, candidate: Any) -> type[unittest.TestCase]:
     def skip_size(self: Any) -> None:
         self.skipTest("it knows the C struct's own size")
 
-    foreign = {"test_simplequeue_sizeof": skip_size} if candidate is not queue and name == "CSimpleQueueTest" else {}
+    foreign = (
+        {"test_simplequeue_sizeof": skip_size}
+        if candidate is not queue and name == "CSimpleQueueTest"
+        else {}
+    )
     return type(name, bases, {"queue": candidate, **foreign})
 
 

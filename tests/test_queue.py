@@ -10,12 +10,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import pytest
 from queues import CLASSES, every_class, every_make, getting, is_open, joining, putting
-from sluicegate.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
 from support import PATIENCE, Crew, at_once, wait_until
+
+from sluicegate.queue import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown, SimpleQueue
 
 # ---- fast until a program asks for the insides ----
 
@@ -94,7 +97,9 @@ def test_who_waits_natively_at_the_switch_is_served_after_it(kind: Any, inside: 
     busy.put(0)
     with Crew() as crew:
         getters = [crew.start(empty.get, timeout=timeout) for timeout in (None, PATIENCE, None)]
-        putters = [crew.start(full.put, item, timeout=timeout) for item, timeout in ((1, None), (2, PATIENCE))]
+        putters = [
+            crew.start(full.put, item, timeout=timeout) for item, timeout in ((1, None), (2, PATIENCE))
+        ]
         joiners = [crew.start(busy.join) for _ in range(2)]
         wait_until(lambda: (getting(empty), putting(full), joining(busy)) == (3, 2, 2))
         for q in (empty, full, busy):
@@ -172,10 +177,8 @@ def test_the_mutex_excludes_every_other_thread(kind: Any) -> None:
 
 
 def _let_go(q: Any, crew: Crew) -> bool:
-    try:
+    with suppress(Empty, Full):
         q.put_nowait(1) if q.empty() else q.get_nowait()
-    except (Empty, Full):
-        pass
     return not any(worker.running for worker in crew.workers)
 
 
@@ -462,7 +465,7 @@ def test_comparisons_that_let_other_threads_run_keep_the_order() -> None:
     with Crew() as crew:
         takers = [crew.start(lambda: [q.get().rank for _ in range(50)]) for _ in range(4)]
     taken = [taker.result() for taker in takers]
-    assert sorted(sum(taken, [])) == list(range(200))
+    assert sorted(chain(*taken)) == list(range(200))
     assert all(mine == sorted(mine) for mine in taken)
 
 
@@ -506,7 +509,8 @@ def test_a_shutdown_wakes_everybody(make: Any) -> None:
 
 
 def test_a_timed_out_wait_leaves_nothing_behind() -> None:
-    empty, full = Queue(), Queue(1)
+    empty: Any = Queue()
+    full: Any = Queue(1)
     full.put(0)
     for _ in range(20):
         with pytest.raises(Empty):

@@ -12,12 +12,14 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from queues import CLASSES, every_make, getting, is_open, joining, putting
-from sluicegate.queue import Empty, Full, PriorityQueue, Queue, SimpleQueue
 from support import PATIENCE, Crew, Worker, alone, record, report, run_python, wait_until
+
+from sluicegate.queue import Empty, Full, PriorityQueue, Queue, SimpleQueue
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 Make = Callable[..., Any]
@@ -26,7 +28,7 @@ Make = Callable[..., Any]
 def stuck(make: Make, side: str) -> tuple[Any, Callable[[], object], Callable[[], int]]:
     """A queue on which a call waits: the queue, the call, and how many wait so."""
     q = make() if side.startswith("get") or side == "join" else make(1)
-    if side != "get" and side != "get(timeout)":
+    if side not in {"get", "get(timeout)"}:
         q.put(0)
     calls: dict[str, tuple[Callable[[], object], Callable[[], int]]] = {
         "get": (q.get, lambda: getting(q)),
@@ -203,8 +205,8 @@ def test_a_child_has_the_items_and_no_ghosts(make: Make) -> None:
     empty, full = make(), make(2)
     full.put(1)
     full.put(2)
-    waiters = [Worker(lambda: empty.get()) for _ in range(3)]
-    waiters += [Worker(lambda: full.put(3)), Worker(lambda: full.join())]
+    waiters = [Worker(empty.get) for _ in range(3)]
+    waiters += [Worker(full.put, 3), Worker(full.join)]
     wait_until(lambda: (getting(empty), putting(full), joining(full)) == (3, 1, 1))
 
     def check() -> None:
@@ -333,10 +335,8 @@ def test_finalizers_may_use_the_queue_that_is_in_use(kind: Any, threads: int) ->
         while not stop:
             q.put((0, 0))
             Finalizer(from_inside)
-            try:
+            with suppress(Empty):
                 q.get(timeout=0.001)
-            except Empty:
-                pass
 
     before = gc.get_threshold()
     gc.set_threshold(1)
@@ -370,7 +370,7 @@ def test_a_finalizer_in_a_comparison_may_put_into_the_same_queue() -> None:
             return self.rank < other.rank
 
     gc.set_threshold(5)
-    ranks = [rank for rank in range(300, 0, -1)]
+    ranks = range(300, 0, -1)
     for rank in ranks:
         q.put(Ranked(rank))
     got = [q.get().rank for _ in ranks]
@@ -385,7 +385,7 @@ def test_opening_while_the_collector_runs_finalizers_that_put() -> None:
         q: Any = Queue()
         for number in range(5):
             q.put(number)
-        Finalizer(lambda q=q: q.put("late"))
+        Finalizer(functools.partial(q.put, "late"))
         items = q.queue
         assert list(items)[:5] == [0, 1, 2, 3, 4]
         assert q.get() == 0

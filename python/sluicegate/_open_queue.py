@@ -5,6 +5,8 @@ The steps, and with them the calls of the hooks, are those of `queue.Queue`. A w
 passes on the notification that it may have been given.
 """
 
+from collections.abc import Callable
+from math import isnan
 from queue import Empty, Full
 from threading import Condition, Lock
 from time import monotonic
@@ -21,8 +23,8 @@ def parts() -> tuple[Any, Condition, Condition, Condition]:
     return mutex, Condition(mutex), Condition(mutex), Condition(mutex)
 
 
-def wait(condition: Condition, timeout: float | None = None) -> None:
-    if timeout is not None and timeout != timeout:
+def wait(condition: Condition, timeout: float | None) -> None:
+    if timeout is not None and isnan(timeout):
         raise ValueError("Invalid value NaN (not a number)")
     try:
         condition.wait(timeout)
@@ -31,58 +33,63 @@ def wait(condition: Condition, timeout: float | None = None) -> None:
         raise
 
 
+def wait_while(
+    blocked: Callable[[], bool],
+    condition: Condition,
+    over: Callable[[], bool],
+    failure: type[Exception],
+    *,
+    block: object,
+    timeout: Any,
+) -> None:
+    """Waits on the condition, which is held, as long as `block` and `timeout` allow."""
+    deadline = None
+    if not block:
+        if blocked():
+            raise failure
+        return
+    if timeout is not None:
+        if timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        deadline = monotonic() + timeout
+    while blocked():
+        remaining = None
+        if deadline is not None:
+            remaining = deadline - monotonic()
+            if remaining <= 0.0:
+                raise failure
+        wait(condition, remaining)
+        if over():
+            raise ShutDown
+
+
 def put(queue: Any, item: object, block: object, timeout: Any) -> None:
+    def full() -> bool:
+        return bool(queue._qsize() >= queue.maxsize)
+
     with queue.not_full:
         if queue.is_shutdown:
             raise ShutDown
         if queue.maxsize > 0:
-            if not block:
-                if queue._qsize() >= queue.maxsize:
-                    raise Full
-            elif timeout is None:
-                while queue._qsize() >= queue.maxsize:
-                    wait(queue.not_full)
-                    if queue.is_shutdown:
-                        raise ShutDown
-            elif timeout < 0:
-                raise ValueError("'timeout' must be a non-negative number")
-            else:
-                deadline = monotonic() + timeout
-                while queue._qsize() >= queue.maxsize:
-                    remaining = deadline - monotonic()
-                    if remaining <= 0.0:
-                        raise Full
-                    wait(queue.not_full, remaining)
-                    if queue.is_shutdown:
-                        raise ShutDown
+            wait_while(
+                full, queue.not_full, lambda: bool(queue.is_shutdown), Full, block=block, timeout=timeout
+            )
         queue._put(item)
         queue.unfinished_tasks += 1
         queue.not_empty.notify()
 
 
 def get(queue: Any, block: object, timeout: Any) -> object:
+    def empty() -> bool:
+        return not queue._qsize()
+
+    def over() -> bool:
+        return queue.is_shutdown and empty()
+
     with queue.not_empty:
-        if queue.is_shutdown and not queue._qsize():
+        if over():
             raise ShutDown
-        if not block:
-            if not queue._qsize():
-                raise Empty
-        elif timeout is None:
-            while not queue._qsize():
-                wait(queue.not_empty)
-                if queue.is_shutdown and not queue._qsize():
-                    raise ShutDown
-        elif timeout < 0:
-            raise ValueError("'timeout' must be a non-negative number")
-        else:
-            deadline = monotonic() + timeout
-            while not queue._qsize():
-                remaining = deadline - monotonic()
-                if remaining <= 0.0:
-                    raise Empty
-                wait(queue.not_empty, remaining)
-                if queue.is_shutdown and not queue._qsize():
-                    raise ShutDown
+        wait_while(empty, queue.not_empty, over, Empty, block=block, timeout=timeout)
         item: object = queue._get()
         queue.not_full.notify()
         return item

@@ -427,6 +427,11 @@ impl LifoQueue {
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
         PyClassInitializer::from(Queue::void(Order::Last)).add_subclass(Self)
     }
+
+    #[pyo3(signature = (maxsize=Arg::ABSENT))]
+    fn __init__(slf: &Bound<'_, Self>, maxsize: Arg<'_, '_>) -> PyResult<()> {
+        Queue::__init__(slf.as_super(), maxsize)
+    }
 }
 
 /// A queue whose least item comes out first. Corresponds to `queue.PriorityQueue`.
@@ -446,6 +451,11 @@ impl PriorityQueue {
     #[pyo3(signature = (*_args, **_kwargs), text_signature = "(maxsize=0)")]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyClassInitializer<Self> {
         PyClassInitializer::from(Queue::void(Order::Least)).add_subclass(Self)
+    }
+
+    #[pyo3(signature = (maxsize=Arg::ABSENT))]
+    fn __init__(slf: &Bound<'_, Self>, maxsize: Arg<'_, '_>) -> PyResult<()> {
+        Queue::__init__(slf.as_super(), maxsize)
     }
 }
 
