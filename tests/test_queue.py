@@ -532,3 +532,28 @@ def test_last_in_first_out_with_a_putter_waiting() -> None:
         assert q.get() == 2
         putter.result()
     assert (q.get(), q.get()) == (3, 1)
+
+
+def test_a_wait_that_raises_in_an_open_queue_passes_its_notification_on() -> None:
+    class Rude(threading.Condition):
+        """Raises in the first thread that it wakes."""
+
+        spared = False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            woken = super().wait(timeout)
+            if not Rude.spared:
+                Rude.spared = True
+                raise OSError("in the middle of it")
+            return woken
+
+    q: Any = Queue()
+    q.not_empty = Rude(q.mutex)
+    with Crew() as crew:
+        first = crew.start(q.get)
+        wait_until(lambda: getting(q) == 1)
+        second = crew.start(q.get)
+        wait_until(lambda: getting(q) == 2)
+        q.put("x")
+        assert isinstance(first.error(), OSError)
+        assert second.result() == "x"
