@@ -7,6 +7,7 @@ mod simple;
 use self::open::{Face, Part};
 use self::patience::Patience;
 use super::args::Arg;
+use super::fast::{self, fast_method};
 use crate::core::queue::heap::Compare;
 use crate::core::queue::{self as core, Failure, Refusal, Side};
 use crate::core::sync::Leaf;
@@ -457,6 +458,29 @@ impl PriorityQueue {
     fn __init__(slf: &Bound<'_, Self>, maxsize: Arg<'_, '_>) -> PyResult<()> {
         Queue::__init__(slf.as_super(), maxsize)
     }
+}
+
+fast_method!(Put, Queue, c"put", |slf, args| {
+    let (this, &[item]) = (slf.get(), args) else { return None };
+    // If there is no room, the reference made here goes, and the caller's stays.
+    let put = this.order != Order::Least && this.core.try_put(item.to_owned().unbind(), false).is_ok();
+    put.then(|| slf.py().None().into_bound(slf.py()))
+});
+fast_method!(Get, Queue, c"get", |slf, args| {
+    let this = slf.get();
+    if !args.is_empty() || this.order == Order::Least {
+        return None;
+    }
+    this.core.try_get(this.order == Order::Last, false).ok().map(|item| item.into_bound(slf.py()))
+});
+
+/// Has the plain calls answered without ceremony.
+pub fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
+    for class in [py.get_type::<Queue>(), py.get_type::<LifoQueue>()] {
+        fast::install::<Put>(&class)?;
+        fast::install::<Get>(&class)?;
+    }
+    simple::install_fast_methods(py)
 }
 
 /// `left < right`, as `heapq` asks it.

@@ -4,6 +4,7 @@ use super::patience::negative;
 use super::{Item, refused};
 use crate::core::queue::{Failure, Queue, Refusal, Side, UNBOUNDED};
 use crate::python::args::Arg;
+use crate::python::fast::{self, fast_method};
 use crate::python::wait::deadline;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -126,6 +127,23 @@ impl SimpleQueue {
     fn __clear__(&self) {
         drop(self.core.clear());
     }
+}
+
+fast_method!(Put, SimpleQueue, c"put", |slf, args| {
+    let &[item] = args else { return None };
+    let put = slf.get().core.try_put(item.to_owned().unbind(), false).is_ok();
+    put.then(|| slf.py().None().into_bound(slf.py()))
+});
+fast_method!(Get, SimpleQueue, c"get", |slf, args| {
+    let item = if args.is_empty() { slf.get().core.try_get(false, false).ok() } else { None };
+    item.map(|item| item.into_bound(slf.py()))
+});
+
+/// Has the plain calls answered without ceremony.
+pub fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<SimpleQueue>();
+    fast::install::<Put>(&class)?;
+    fast::install::<Get>(&class)
 }
 
 /// Whether a subclass has an `__init__` that the arguments may be for.
