@@ -83,7 +83,6 @@ def main() -> None:
         ("Queue(1024), 1 to 1, x queue.Queue", lambda make: rate(make, 1, 1), *queues, 10),
         ("Queue(1024), 4 to 4, x queue.Queue", lambda make: rate(make, 4, 4), *queues, 10),
         ("Queue(1), 1 to 1, x queue.Queue", lambda make: rate(make, 1, 1), *tight, 1),
-        ("SimpleQueue, 1 to 1, x the C one", lambda make: rate(make, 1, 1), ours.SimpleQueue, queue.SimpleQueue, 0.8),
     ]  # fmt: skip
     for what, measure, mine, theirs, least in bars:
         own, other, ratio = compare(measure, mine, theirs, rounds)

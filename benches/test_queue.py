@@ -4,9 +4,10 @@ import queue
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from suite import run
+
 from sluicegate import queue as ours
 from sluicegate._bench.timing import Statement
-from suite import run
 
 PAIR = "q.put(7); q.get()"
 RIVALS = {
