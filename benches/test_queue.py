@@ -1,6 +1,7 @@
 """The queues while nobody contends, each beside the standard library's; see `queues.py` for producers and consumers."""
 
 import queue
+from collections.abc import Callable
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -10,7 +11,7 @@ from sluicegate import queue as ours
 from sluicegate._bench.timing import Statement
 
 PAIR = "q.put(7); q.get()"
-RIVALS = {
+RIVALS: dict[str, dict[str, Callable[[], object]]] = {
     "Queue(1024): put + get": {
         "sluicegate.queue.Queue": lambda: ours.Queue(1024),
         "queue.Queue": lambda: queue.Queue(1024),
