@@ -8,7 +8,7 @@
 //! What a receiver was handed lies in its place of the wait list until it comes for it. If it never does (a
 //! raised signal handler, a fork), the item goes back to where it came from: nothing is ever lost.
 
-mod state;
+pub(super) mod state;
 
 use self::state::{Door, Given, Offer, Request, State};
 use super::fork;
@@ -56,6 +56,28 @@ impl<T> Channel<T> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         Self { state: Leaf::new(State::new(capacity)) }
+    }
+
+    /// Puts an item into the ring if nobody waits and there is room. It does nothing else (after a fork not even
+    /// that), so it drops nothing and wakes nobody. `item` runs under the lock; it may count a reference.
+    #[inline]
+    pub fn put(&self, item: impl FnOnce() -> T) -> bool {
+        let mut state = self.state.lock();
+        let plain = state.receivers.is_empty() && state.has_room() && state.generation == fork::generation();
+        if plain {
+            state.push(item());
+        }
+        plain
+    }
+
+    /// Takes the oldest item from the ring if nobody waits for its room, and does nothing else, as [`put`](Self::put).
+    #[inline]
+    pub fn get(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        let plain = state.senders.is_empty()
+            && state.door != Door::Diverted
+            && state.generation == fork::generation();
+        if plain { state.pop(End::Front) } else { None }
     }
 
     /// Sends an item if that needs no waiting.
@@ -356,7 +378,7 @@ impl<T> Channel<T> {
 
     /// The state, without the ghosts of a fork.
     #[inline]
-    fn lock(&self) -> LeafGuard<'_, State<T>> {
+    pub(super) fn lock(&self) -> LeafGuard<'_, State<T>> {
         let state = self.state.lock();
         if state.generation == fork::generation() { state } else { self.lay(state) }
     }
@@ -400,6 +422,14 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Puts back at the front what a select was handed and could not take.
+    pub(super) fn give_back(&self, given: Given<T>) {
+        let mut woken = Woken::default();
+        let mut state = self.lock();
+        state.give_back(given, End::Front, &mut woken);
+        wake(state, woken);
+    }
+
     fn extend(&self, items: &mut Vec<T>, max: usize) {
         let mut woken = Woken::default();
         let mut state = self.lock();
@@ -416,7 +446,7 @@ fn wake<T>(state: LeafGuard<'_, State<T>>, woken: Woken) {
 }
 
 /// How a wait was ended by others, if it was, and the interrupt that ended the sleep, if one did.
-fn ended<I>(wake: Result<Wake, I>, waiter: &Waiter) -> (Option<Notice>, Option<I>) {
+pub(super) fn ended<I>(wake: Result<Wake, I>, waiter: &Waiter) -> (Option<Notice>, Option<I>) {
     match wake {
         Ok(Wake::Notified(notice)) => (Some(notice), None),
         Ok(Wake::TimedOut) => (None, None),

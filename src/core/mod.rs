@@ -17,6 +17,8 @@ pub mod channel;
 pub mod fork;
 pub mod park;
 pub mod queue;
+pub mod select;
 pub mod semaphore;
 pub mod sync;
+pub mod timer;
 pub mod waitlist;

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 pub use self::simple::SimpleQueue;
 
@@ -196,8 +196,8 @@ impl Queue {
             return Ok(py.None());
         }
         let block = PyDict::new(py);
-        block.set_item(intern!(py, "block"), false)?;
-        Ok(slf.call_method(intern!(py, "put"), (item,), Some(&block))?.unbind())
+        block.set_item("block", false)?;
+        Ok(slf.call_method("put", (item,), Some(&block))?.unbind())
     }
 
     /// Remove and return an item if there is one now, else raise Empty: `get(block=False)`.
@@ -207,8 +207,8 @@ impl Queue {
             return Self::get_patiently(slf, &Arg::given(&PyBool::new(py, false)), None);
         }
         let block = PyDict::new(py);
-        block.set_item(intern!(py, "block"), false)?;
-        Ok(slf.call_method(intern!(py, "get"), (), Some(&block))?.unbind())
+        block.set_item("block", false)?;
+        Ok(slf.call_method("get", (), Some(&block))?.unbind())
     }
 
     /// Report one task that was got as done.
@@ -218,7 +218,7 @@ impl Queue {
         match slf.get().core.task_done() {
             Ok(true) => Ok(()),
             Ok(false) => Err(PyValueError::new_err("task_done() called too many times")),
-            Err(Refusal::Opened) => open::call(slf, intern!(slf.py(), "task_done")).map(drop),
+            Err(Refusal::Opened) => open::call(slf, "task_done").map(drop),
             Err(refusal) => Err(refused(slf.py(), refusal, Side::Put)),
         }
     }
@@ -230,7 +230,7 @@ impl Queue {
         match slf.get().core.join(&slf.py()) {
             Ok(()) => Ok(()),
             Err(Failure::Interrupted(raised)) => Err(raised),
-            Err(Failure::Refused(Refusal::Opened)) => open::call(slf, intern!(slf.py(), "join")).map(drop),
+            Err(Failure::Refused(Refusal::Opened)) => open::call(slf, "join").map(drop),
             Err(Failure::Refused(refusal)) => Err(refused(slf.py(), refusal, Side::Put)),
         }
     }
@@ -254,19 +254,17 @@ impl Queue {
 
     /// How many items there are; another thread may change that at any time.
     fn qsize(slf: &Bound<'_, Self>) -> PyResult<Item> {
-        open::look(slf, intern!(slf.py(), "qsize"), |core, py| {
-            Ok(core.len().into_pyobject(py)?.into_any().unbind())
-        })
+        open::look(slf, "qsize", |core, py| Ok(core.len().into_pyobject(py)?.into_any().unbind()))
     }
 
     /// Whether there is no item; another thread may change that at any time.
     fn empty(slf: &Bound<'_, Self>) -> PyResult<Item> {
-        open::look(slf, intern!(slf.py(), "empty"), |core, py| Ok(open::truth(py, core.is_empty())))
+        open::look(slf, "empty", |core, py| Ok(open::truth(py, core.is_empty())))
     }
 
     /// Whether there is no room; another thread may change that at any time.
     fn full(slf: &Bound<'_, Self>) -> PyResult<Item> {
-        open::look(slf, intern!(slf.py(), "full"), |core, py| Ok(open::truth(py, core.is_full())))
+        open::look(slf, "full", |core, py| Ok(open::truth(py, core.is_full())))
     }
 
     // ---- attributes ----
@@ -498,31 +496,25 @@ impl Compare<Item> for LessThan<'_> {
     }
 }
 
-mod stdlib {
-    pyo3::import_exception!(queue, Empty);
-    pyo3::import_exception!(queue, Full);
-}
-
-/// The standard library's, where it has one.
+/// The standard library's, where it has one. Called first at import.
 pub fn shut_down(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let class = CLASS.get_or_try_init(py, || {
-        let found = py.import(intern!(py, "queue"))?.getattr_opt(intern!(py, "ShutDown"))?;
+        let found = py.import("queue")?.getattr_opt("ShutDown")?;
         Ok::<_, PyErr>(found.map_or_else(|| Ok(py.get_type::<ShutDown>()), Bound::cast_into)?.unbind())
     })?;
     Ok(class.bind(py))
 }
 
 fn refused(py: Python<'_>, refusal: Refusal, side: Side) -> PyErr {
-    match (refusal, side) {
-        (Refusal::Void, _) => super::void(),
-        (Refusal::NotNow, Side::Put) => stdlib::Full::new_err(()),
-        (Refusal::NotNow, Side::Get) => stdlib::Empty::new_err(()),
+    let class = match (refusal, side) {
+        (Refusal::Void, _) => return super::void(),
+        (Refusal::NotNow, Side::Put) => super::FULL.import(py, "queue", "Full"),
+        (Refusal::NotNow, Side::Get) => super::EMPTY.import(py, "queue", "Empty"),
         // An opened queue is answered for elsewhere.
-        (Refusal::ShutDown | Refusal::Opened, _) => {
-            shut_down(py).map_or_else(|error| error, |class| PyErr::from_type(class.clone(), ()))
-        }
-    }
+        (Refusal::ShutDown | Refusal::Opened, _) => shut_down(py),
+    };
+    class.map_or_else(|error| error, |class| PyErr::from_type(class.clone(), ()))
 }
 
 fn raised(failure: Failure<PyErr>) -> PyErr {

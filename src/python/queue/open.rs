@@ -4,9 +4,8 @@ use super::{Item, LessThan, Order, Queue};
 use crate::core::queue as core;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 /// A bound that no queue in a machine's memory reaches.
 const HUGE: usize = core::UNBOUNDED - 1;
@@ -20,13 +19,16 @@ pub enum Part {
     NotFull,
     AllTasksDone,
     Items,
+    /// The module of those functions that serve an open queue.
+    Functions,
 }
 
-const NAMES: [&str; 6] = ["maxsize", "mutex", "not_empty", "not_full", "all_tasks_done", "queue"];
+const NAMES: [&str; 7] =
+    ["maxsize", "mutex", "not_empty", "not_full", "all_tasks_done", "queue", "_functions"];
 
 /// The attributes; all but `maxsize` are there once the queue is open.
 #[derive(Default)]
-pub struct Face([Option<Item>; 6]);
+pub struct Face([Option<Item>; 7]);
 
 impl Face {
     pub fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -35,11 +37,8 @@ impl Face {
 }
 
 /// The functions of a queue that was opened.
-fn functions(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module =
-        MODULE.get_or_try_init(py, || py.import(intern!(py, "sluicegate._open_queue")).map(Bound::unbind))?;
-    Ok(module.bind(py))
+fn functions<'py>(queue: &Bound<'py, Queue>) -> PyResult<Bound<'py, PyAny>> {
+    Ok(part(queue, Part::Functions)?.into_bound(queue.py()))
 }
 
 pub fn put(
@@ -48,8 +47,7 @@ pub fn put(
     block: &Bound<'_, PyAny>,
     timeout: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let py = queue.py();
-    functions(py)?.call_method1(intern!(py, "put"), (queue, item, block, timeout)).map(drop)
+    functions(queue)?.call_method1("put", (queue, item, block, timeout)).map(drop)
 }
 
 pub fn get(
@@ -57,24 +55,22 @@ pub fn get(
     block: &Bound<'_, PyAny>,
     timeout: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Item> {
-    let py = queue.py();
-    Ok(functions(py)?.call_method1(intern!(py, "get"), (queue, block, timeout))?.unbind())
+    Ok(functions(queue)?.call_method1("get", (queue, block, timeout))?.unbind())
 }
 
 pub fn shutdown(queue: &Bound<'_, Queue>, immediate: bool) -> PyResult<()> {
-    let py = queue.py();
-    functions(py)?.call_method1(intern!(py, "shutdown"), (queue, immediate)).map(drop)
+    functions(queue)?.call_method1("shutdown", (queue, immediate)).map(drop)
 }
 
 /// Calls a function that takes nothing but the queue.
-pub fn call(queue: &Bound<'_, Queue>, name: &Bound<'_, PyString>) -> PyResult<Item> {
-    Ok(functions(queue.py())?.call_method1(name, (queue,))?.unbind())
+pub fn call(queue: &Bound<'_, Queue>, name: &str) -> PyResult<Item> {
+    Ok(functions(queue)?.call_method1(name, (queue,))?.unbind())
 }
 
 /// Answers a question from the core, or if the items are elsewhere, by the function of that name.
 pub fn look(
     queue: &Bound<'_, Queue>,
-    name: &Bound<'_, PyString>,
+    name: &str,
     native: impl FnOnce(&core::Queue<Item>, Python<'_>) -> PyResult<Item>,
 ) -> PyResult<Item> {
     let core = &queue.get().core;
@@ -158,10 +154,13 @@ pub fn init(queue: &Bound<'_, Queue>, maxsize: &Bound<'_, PyAny>) -> PyResult<()
     drop(old);
     drop(this.core.init(native.unwrap_or(core::UNBOUNDED), native.is_none()));
     if native.is_none() {
-        queue.call_method1(intern!(queue.py(), "_init"), (maxsize,))?;
-        let mut parts = parts(queue.py())?.map(Some);
+        queue.call_method1("_init", (maxsize,))?;
+        let (mut parts, functions) = parts(queue.py())?;
         // `_init` may have set `queue`; of the others it cannot know.
-        this.face.lock().0[1..5].swap_with_slice(&mut parts);
+        let mut face = this.face.lock();
+        face.0[1..5].swap_with_slice(&mut parts);
+        face.0[Part::Functions as usize] = Some(functions);
+        drop(face);
     }
     Ok(())
 }
@@ -173,7 +172,7 @@ fn is_hooked(queue: &Bound<'_, Queue>) -> PyResult<bool> {
     }
     let (py, class) = (queue.py(), queue.get_type());
     let base = Queue::type_object(py);
-    for name in [intern!(py, "_init"), intern!(py, "_qsize"), intern!(py, "_put"), intern!(py, "_get")] {
+    for name in ["_init", "_qsize", "_put", "_get"] {
         if !class.getattr(name)?.is(&base.getattr(name)?) {
             return Ok(true);
         }
@@ -181,16 +180,18 @@ fn is_hooked(queue: &Bound<'_, Queue>) -> PyResult<bool> {
     Ok(false)
 }
 
-/// A lock and the three conditions on it.
-fn parts(py: Python<'_>) -> PyResult<[Item; 4]> {
-    functions(py)?.call_method0(intern!(py, "parts"))?.extract()
+/// A lock and the three conditions on it; and the functions.
+fn parts(py: Python<'_>) -> PyResult<([Option<Item>; 4], Item)> {
+    let functions = py.import("sluicegate._open_queue")?;
+    let parts: [Item; 4] = functions.call_method0("parts")?.extract()?;
+    Ok((parts.map(Some), functions.into_any().unbind()))
 }
 
 /// An empty place for the items.
 pub fn container<'py>(queue: &Bound<'py, Queue>) -> PyResult<Bound<'py, PyAny>> {
     let py = queue.py();
     match queue.get().order {
-        Order::First => py.import(intern!(py, "collections"))?.call_method0(intern!(py, "deque")),
+        Order::First => py.import("collections")?.call_method0("deque"),
         Order::Last | Order::Least => Ok(PyList::empty(py).into_any()),
     }
 }
@@ -198,7 +199,7 @@ pub fn container<'py>(queue: &Bound<'py, Queue>) -> PyResult<Bound<'py, PyAny>> 
 /// Moves the items to where Python can see them, and everybody who waits with them.
 ///
 /// The new mutex is held from before anybody can see it until the items are in place. In between nothing runs that
-/// could ask for it: no Python code, and no allocation that the collector counts.
+/// could ask for it: no Python code, and so no collector, which would run finalizers.
 fn open(queue: &Bound<'_, Queue>) -> PyResult<()> {
     let (py, this) = (queue.py(), queue.get());
     if this.core.is_open() {
@@ -210,13 +211,15 @@ fn open(queue: &Bound<'_, Queue>) -> PyResult<()> {
     if this.order == Order::Least {
         this.core.tidy(&LessThan(py));
     }
-    let [mutex, not_empty, not_full, all_tasks_done] = parts(py)?;
+    let ([mutex, not_empty, not_full, all_tasks_done], functions) = parts(py)?;
     let items = container(queue)?;
-    let (append, release) = (intern!(py, "append"), intern!(py, "release"));
-    let held = mutex.clone_ref(py).into_bound(py);
-    held.call_method1(intern!(py, "acquire"), (false,))?;
+    let held = mutex.as_ref().map(|mutex| mutex.clone_ref(py));
     let mut ours =
-        [Some(mutex), Some(not_empty), Some(not_full), Some(all_tasks_done), Some(items.clone().unbind())];
+        [mutex, not_empty, not_full, all_tasks_done, Some(items.clone().unbind()), Some(functions)];
+    let collector = pause_collector(py)?;
+    if let Some(held) = &held {
+        held.call_method1(py, "acquire", (false,))?;
+    }
     let first = {
         let mut face = this.face.lock();
         let first = face.0[Part::Mutex as usize].is_none();
@@ -228,11 +231,28 @@ fn open(queue: &Bound<'_, Queue>) -> PyResult<()> {
     let mut moved = Ok(());
     if first {
         for item in this.core.open().unwrap_or_default() {
-            moved = moved.and(items.call_method1(append, (item,)).map(drop));
+            moved = moved.and(items.call_method1("append", (item,)).map(drop));
         }
     }
-    held.call_method0(release)?;
+    if let Some(held) = held {
+        held.call_method0(py, "release")?;
+    }
+    if let Some(collector) = collector {
+        collector.call_method0("enable")?;
+    }
     moved
+}
+
+/// Up to Python 3.11, the collector runs whenever something is allocated; later, only between bytecodes. Returns it
+/// if it is to be enabled again.
+fn pause_collector(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>> {
+    if py.version_info() >= (3, 12) {
+        return Ok(None);
+    }
+    let collector = py.import("gc")?;
+    let enabled = collector.call_method0("isenabled")?.is_truthy()?;
+    collector.call_method0("disable")?;
+    Ok(enabled.then_some(collector))
 }
 
 // ---- what the hooks do if they are not overridden ----
@@ -240,20 +260,16 @@ fn open(queue: &Bound<'_, Queue>) -> PyResult<()> {
 pub fn push(queue: &Bound<'_, Queue>, item: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, items) = (queue.py(), part(queue, Part::Items)?);
     match queue.get().order {
-        Order::First | Order::Last => items.call_method1(py, intern!(py, "append"), (item,)).map(drop),
-        Order::Least => {
-            py.import(intern!(py, "heapq"))?.call_method1(intern!(py, "heappush"), (items, item)).map(drop)
-        }
+        Order::First | Order::Last => items.call_method1(py, "append", (item,)).map(drop),
+        Order::Least => py.import("heapq")?.call_method1("heappush", (items, item)).map(drop),
     }
 }
 
 pub fn pop(queue: &Bound<'_, Queue>) -> PyResult<Item> {
     let (py, items) = (queue.py(), part(queue, Part::Items)?);
     match queue.get().order {
-        Order::First => items.call_method0(py, intern!(py, "popleft")),
-        Order::Last => items.call_method0(py, intern!(py, "pop")),
-        Order::Least => {
-            Ok(py.import(intern!(py, "heapq"))?.call_method1(intern!(py, "heappop"), (items,))?.unbind())
-        }
+        Order::First => items.call_method0(py, "popleft"),
+        Order::Last => items.call_method0(py, "pop"),
+        Order::Least => Ok(py.import("heapq")?.call_method1("heappop", (items,))?.unbind()),
     }
 }

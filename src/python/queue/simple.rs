@@ -9,7 +9,7 @@ use crate::python::wait::deadline;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyTuple, PyType};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 /// An unbounded queue between threads.
 ///
@@ -148,7 +148,7 @@ pub fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
 
 /// Whether a subclass has an `__init__` that the arguments may be for.
 fn has_init(class: &Bound<'_, PyType>) -> PyResult<bool> {
-    let (py, name) = (class.py(), intern!(class.py(), "__init__"));
+    let (py, name) = (class.py(), "__init__");
     Ok(!class.getattr(name)?.is(&SimpleQueue::type_object(py).getattr(name)?))
 }
 
@@ -166,8 +166,8 @@ fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
         }
     }
     let py = timeout.py();
-    let own = py.import(intern!(py, "queue"))?.getattr(intern!(py, "SimpleQueue"))?.call0()?;
-    own.call_method1(intern!(py, "put"), (py.None(),))?;
-    own.call_method1(intern!(py, "get"), (true, timeout))?;
+    let own = py.import("queue")?.getattr("SimpleQueue")?.call0()?;
+    own.call_method1("put", (py.None(),))?;
+    own.call_method1("get", (true, timeout))?;
     timeout.extract()
 }
