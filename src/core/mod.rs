@@ -15,6 +15,7 @@
 
 pub mod fork;
 pub mod park;
+pub mod pool;
 pub mod semaphore;
 pub mod sync;
 pub mod waitlist;
