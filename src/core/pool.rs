@@ -78,11 +78,22 @@ pub struct Asking {
     pub deadlock: bool,
 }
 
+/// Who says that a connection is his to return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The thread that took it.
+    Thread(u64),
+    /// The holder of this loan.
+    Loan(u64),
+    /// Somebody who knows that the thread that took it is no more.
+    Heir,
+}
+
 /// What an acquire came to.
 #[derive(Debug)]
 pub enum Taken<'p, T: Clone + Identity> {
-    /// A connection; it is out.
-    Lent(T),
+    /// A connection, which is out, and the number of this loan.
+    Lent(T, u64),
     /// A connection to look at before it is [`lent`](Permit::lend): too old (`spent`), or idle for long.
     Suspect {
         /// The slot it is in.
@@ -116,6 +127,8 @@ pub enum NotOwned {
     Returned,
     /// It is not the pool's.
     Foreign,
+    /// It is out, but somebody else took it.
+    Other,
 }
 
 /// How a return went.
@@ -137,6 +150,8 @@ pub enum GivenBack<'p, T: Clone + Identity> {
 pub struct Loan<T> {
     /// The connection.
     pub conn: T,
+    /// Which of all loans this is.
+    pub number: u64,
     /// Who took it.
     pub thread: u64,
     /// How long ago.
@@ -279,11 +294,11 @@ impl<T: Clone + Identity> Pool<T> {
     /// # Errors
     /// It is not out; nothing has changed.
     #[inline]
-    pub fn give_back(&self, key: usize) -> Result<GivenBack<'_, T>, NotOwned> {
+    pub fn give_back(&self, key: usize, claim: Claim) -> Result<GivenBack<'_, T>, NotOwned> {
         let now = self.now();
         let mut state = self.lock();
         let at = match state.index.get(&key) {
-            Some(&at) if state.slots[at as usize].place == Place::Out => at,
+            Some(&at) if state.slots[at as usize].is_lent_to(claim) => at,
             _ => return self.refuse(state, key),
         };
         let held = now.saturating_sub(state.slots[at as usize].since);
@@ -291,6 +306,7 @@ impl<T: Clone + Identity> Pool<T> {
         state.stats.used.record(held);
         let origin = state.slots[at as usize].origin.take();
         if state.is_spent(at, now) {
+            state.stats.expired += u64::from(now >= state.slots[at as usize].expires);
             state.slots[at as usize].place = Place::Claimed;
             let permit = Permit::new(self, at, &state);
             drop(state);
@@ -312,11 +328,11 @@ impl<T: Clone + Identity> Pool<T> {
     ///
     /// # Errors
     /// It is not out; nothing has changed. Or it is [gone](GivenBack::Gone).
-    pub fn claim(&self, key: usize) -> Result<Result<Permit<'_, T>, GivenBack<'_, T>>, NotOwned> {
+    pub fn claim(&self, key: usize, claim: Claim) -> Result<Result<Permit<'_, T>, GivenBack<'_, T>>, NotOwned> {
         let now = self.now();
         let mut state = self.lock();
         let at = match state.index.get(&key) {
-            Some(&at) if state.slots[at as usize].place == Place::Out => at,
+            Some(&at) if state.slots[at as usize].is_lent_to(claim) => at,
             _ => return self.refuse(state, key).map(Err),
         };
         let slot = &mut state.slots[at as usize];
@@ -328,23 +344,6 @@ impl<T: Clone + Identity> Pool<T> {
         drop(state);
         drop(origin);
         Ok(Ok(permit))
-    }
-
-    /// Takes out of its user's hands one connection that `lost` says no user has any more.
-    ///
-    /// `lost` is called under the lock: it may look at the handle, and nothing else.
-    pub fn claim_lost(&self, lost: impl Fn(&T) -> bool) -> Option<(Permit<'_, T>, Option<T>)> {
-        let mut state = self.lock();
-        let at = state
-            .slots
-            .iter()
-            .position(|slot| slot.place == Place::Out && slot.conn.as_ref().is_some_and(&lost))?;
-        let slot = &mut state.slots[at];
-        slot.place = Place::Claimed;
-        let origin = slot.origin.take();
-        // A position in a vector that `open_slot` keeps within u32.
-        let at = u32::try_from(at).ok()?;
-        Some((Permit::new(self, at, &state), origin))
     }
 
     /// The right to open a connection that nobody asked for: up to `min` (then with `None` when there are as many).
@@ -530,7 +529,13 @@ impl<T: Clone + Identity> Pool<T> {
         let out = state.slots.iter().filter(|slot| slot.place == Place::Out);
         out.filter_map(|slot| {
             let held = now.saturating_sub(slot.since);
-            Some(Loan { conn: slot.conn.clone()?, thread: slot.thread, held, origin: slot.origin.clone() })
+            Some(Loan {
+                conn: slot.conn.clone()?,
+                number: slot.loan,
+                thread: slot.thread,
+                held,
+                origin: slot.origin.clone(),
+            })
         })
         .collect()
     }
@@ -616,7 +621,7 @@ impl<T: Clone + Identity> Pool<T> {
     #[inline]
     fn taken(&self, state: &State<T>, picked: Picked<T>) -> Taken<'_, T> {
         match picked {
-            Picked::Lent(conn) => Taken::Lent(conn),
+            Picked::Lent(conn, loan) => Taken::Lent(conn, loan),
             Picked::Suspect { slot, spent } => Taken::Suspect { permit: Permit::new(self, slot, state), spent },
         }
     }
@@ -682,7 +687,7 @@ impl<T: Clone + Identity> Pool<T> {
         match state.slots[at as usize].conn {
             None => Taken::Create(Permit::new(self, at, state)),
             Some(_) => match state.lend(at, now, thread) {
-                Some(conn) => Taken::Lent(conn),
+                Some((conn, loan)) => Taken::Lent(conn, loan),
                 None => Taken::Create(Permit::new(self, at, state)),
             },
         }
@@ -702,8 +707,10 @@ impl<T: Clone + Identity> Pool<T> {
     #[cold]
     fn refuse(&self, mut state: LeafGuard<'_, State<T>>, key: usize) -> Result<GivenBack<'_, T>, NotOwned> {
         if let Some(&at) = state.index.get(&key) {
-            if state.slots[at as usize].place != Place::Forced {
-                return Err(NotOwned::Returned);
+            match state.slots[at as usize].place {
+                Place::Forced => {}
+                Place::Out => return Err(NotOwned::Other),
+                _ => return Err(NotOwned::Returned),
             }
             let (conn, origin) = state.vacate(at);
             drop(state);

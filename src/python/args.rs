@@ -28,6 +28,12 @@ impl Arg<'_, '_> {
         self.0.as_ref().map_or(Ok(true), |given| given.is_truthy())
     }
 
+    /// What was given, if anything was.
+    #[inline]
+    pub fn given(&self) -> Option<&Bound<'_, PyAny>> {
+        self.0.as_deref()
+    }
+
     /// How many permits are asked for: one or more; left out, one.
     #[inline]
     pub fn permits(&self) -> PyResult<u32> {

@@ -1,6 +1,7 @@
 //! What Python sees: arguments in, core call, errors out.
 
 mod args;
+mod pool;
 mod semaphore;
 mod wait;
 
@@ -20,6 +21,8 @@ pyo3::create_exception!(
 mod _native {
     #[pymodule_export]
     use super::Closed;
+    #[pymodule_export]
+    use super::pool::{Connection, ConnectionPool, Lease, Ticket};
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
 

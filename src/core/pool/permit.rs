@@ -63,17 +63,20 @@ impl<'p, T: Clone + Identity> Permit<'p, T> {
         self.with(State::unindex)?
     }
 
-    /// Hands the connection to a user.
+    /// Hands the connection to a user, with the number of the loan.
     ///
     /// # Errors
     /// The permit, if the pool was closed meanwhile, or there is no connection.
-    pub fn lend(self, thread: u64) -> Result<T, Self> {
+    pub fn lend(self, thread: u64) -> Result<(T, u64), Self> {
         let now = self.pool.now();
-        let lent = self.with(|state, at| if state.closed { None } else { state.lend(at, now, thread) });
+        let lent = self.with(|state, at| {
+            let ready = !state.closed && state.slots[at as usize].conn.is_some();
+            if ready { state.lend(at, now, thread) } else { None }
+        });
         match lent.flatten() {
-            Some(conn) => {
+            Some(lent) => {
                 std::mem::forget(self);
-                Ok(conn)
+                Ok(lent)
             }
             None => Err(self),
         }

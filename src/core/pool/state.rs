@@ -1,7 +1,7 @@
 //! What lies under the pool's lock, and the moves that are made there.
 
 use super::backoff::Gate;
-use super::{Forked, Identity, Nanos, Policy, Stats};
+use super::{Claim, Forked, Identity, Nanos, Policy, Stats};
 use crate::core::fork;
 use crate::core::park::Notice;
 use crate::core::waitlist::{Waitlist, Woken};
@@ -59,8 +59,22 @@ pub(super) struct Slot<T> {
     pub era: u32,
     /// Who took it.
     pub thread: u64,
+    /// Which of all loans this is.
+    pub loan: u64,
     /// Where it was taken, in the caller's words.
     pub origin: Option<T>,
+}
+
+impl<T> Slot<T> {
+    #[inline]
+    pub fn is_lent_to(&self, claim: Claim) -> bool {
+        self.place == Place::Out
+            && match claim {
+                Claim::Thread(thread) => self.thread == thread,
+                Claim::Loan(loan) => self.loan == loan,
+                Claim::Heir => true,
+            }
+    }
 }
 
 /// What a waiter asks, and what it was handed.
@@ -77,7 +91,7 @@ pub(super) struct Ask {
 /// An idle connection just taken from the stack.
 pub(super) enum Picked<T> {
     /// It is out.
-    Lent(T),
+    Lent(T, u64),
     /// It is claimed: it must be looked at first, or is too old.
     Suspect { slot: u32, spent: bool },
 }
@@ -146,6 +160,7 @@ impl<T: Clone + Identity> State<T> {
             expires: Nanos::MAX,
             era: self.era,
             thread: 0,
+            loan: 0,
             origin: None,
         };
         if let Some(at) = self.vacant.pop() {
@@ -190,16 +205,17 @@ impl<T: Clone + Identity> State<T> {
             self.stats.expired += u64::from(spent);
             return Some(Picked::Suspect { slot: at, spent });
         }
-        self.lend(at, now, thread).map(Picked::Lent)
+        self.lend(at, now, thread).map(|(conn, loan)| Picked::Lent(conn, loan))
     }
 
-    /// Hands a slot's connection to a user.
+    /// Hands a slot's connection to a user, with the number of the loan.
     #[inline]
-    pub fn lend(&mut self, at: u32, now: Nanos, thread: u64) -> Option<T> {
-        let slot = &mut self.slots[at as usize];
-        (slot.place, slot.since, slot.thread) = (Place::Out, now, thread);
+    pub fn lend(&mut self, at: u32, now: Nanos, thread: u64) -> Option<(T, u64)> {
         self.stats.acquired += 1;
-        slot.conn.clone()
+        let loan = self.stats.acquired;
+        let slot = &mut self.slots[at as usize];
+        (slot.place, slot.since, slot.thread, slot.loan) = (Place::Out, now, thread, loan);
+        Some((slot.conn.clone()?, loan))
     }
 
     /// Whether a connection that comes back is to be closed instead of kept.

@@ -35,19 +35,19 @@ fn soon() -> Option<Instant> {
 
 fn open(permit: Permit<'_, Conn>, number: usize) -> Conn {
     permit.fill(Conn::new(number), u64::MAX).unwrap();
-    permit.lend(1).unwrap()
+    permit.lend(1).unwrap().0
 }
 
 fn get(pool: &Pool<Conn>, number: usize) -> Conn {
     match pool.acquire(ASK, soon(), &ThreadPark).unwrap() {
-        Taken::Lent(conn) => conn,
+        Taken::Lent(conn, _) => conn,
         Taken::Create(permit) => open(permit, number),
         Taken::Suspect { .. } => unreachable!(),
     }
 }
 
 fn kept(pool: &Pool<Conn>, conn: &Conn) -> bool {
-    matches!(pool.give_back(conn.key()), Ok(GivenBack::Kept { .. }))
+    matches!(pool.give_back(conn.key(), Claim::Heir), Ok(GivenBack::Kept { .. }))
 }
 
 fn waiting(pool: &Pool<Conn>, n: u32) {
@@ -70,10 +70,21 @@ fn what_comes_back_is_handed_out_again_newest_first_or_oldest_first() {
 fn a_second_return_and_a_foreign_one_are_refused_and_change_nothing() {
     let (pool, other) = (pool(2), pool(2));
     let conn = get(&pool, 1);
-    assert_eq!(other.give_back(conn.key()).unwrap_err(), NotOwned::Foreign);
+    assert_eq!(other.give_back(conn.key(), Claim::Heir).unwrap_err(), NotOwned::Foreign);
     assert!(kept(&pool, &conn));
-    assert_eq!(pool.give_back(conn.key()).unwrap_err(), NotOwned::Returned);
+    assert_eq!(pool.give_back(conn.key(), Claim::Heir).unwrap_err(), NotOwned::Returned);
     assert_eq!(pool.sizes(), Sizes { size: 1, idle: 1, waiting: 0, max: 2, min: 0 });
+}
+
+#[test]
+fn a_second_return_is_refused_while_another_has_the_connection() {
+    let pool = pool(1);
+    let conn = get(&pool, 1);
+    assert!(kept(&pool, &conn));
+    let Ok(Some(Taken::Lent(conn, loan))) = pool.try_acquire::<Infallible>(Asking { thread: 2, ..ASK }) else { panic!() };
+    assert_eq!(pool.give_back(conn.key(), Claim::Thread(1)).unwrap_err(), NotOwned::Other);
+    assert_eq!(pool.give_back(conn.key(), Claim::Loan(loan - 1)).unwrap_err(), NotOwned::Other);
+    assert!(matches!(pool.give_back(conn.key(), Claim::Loan(loan)), Ok(GivenBack::Kept { .. })));
 }
 
 #[test]
@@ -124,7 +135,7 @@ fn close_tells_every_waiter_and_what_comes_back_is_to_be_closed() {
             assert_eq!(waiter.join().unwrap().unwrap_err(), AcquireError::Closed);
         }
         let last = scope.spawn(|| pool.wait_empty(soon(), &ThreadPark));
-        assert!(matches!(pool.give_back(conn.key()), Ok(GivenBack::Spent(_))));
+        assert!(matches!(pool.give_back(conn.key(), Claim::Heir), Ok(GivenBack::Spent(_))));
         assert_eq!(last.join().unwrap(), Ok(true));
     });
     assert!(!pool.close());
@@ -136,8 +147,8 @@ fn a_connection_forced_out_is_returned_once_without_effect() {
     let conn = get(&pool, 1);
     assert_eq!(pool.force_out().len(), 1);
     assert_eq!(pool.sizes().size, 0);
-    assert!(matches!(pool.give_back(conn.key()), Ok(GivenBack::Gone(Some(_)))));
-    assert_eq!(pool.give_back(conn.key()).unwrap_err(), NotOwned::Foreign);
+    assert!(matches!(pool.give_back(conn.key(), Claim::Heir), Ok(GivenBack::Gone(Some(_)))));
+    assert_eq!(pool.give_back(conn.key(), Claim::Heir).unwrap_err(), NotOwned::Foreign);
     assert_eq!(pool.sizes().size, 0);
 }
 
@@ -162,7 +173,7 @@ fn what_is_old_or_rested_is_looked_at_first_and_its_slot_is_kept() {
     assert_eq!(permit.empty().unwrap().key(), conn.key());
     let other = open(permit, 2);
     pool.retire();
-    assert!(matches!(pool.give_back(other.key()), Ok(GivenBack::Spent(_))));
+    assert!(matches!(pool.give_back(other.key(), Claim::Heir), Ok(GivenBack::Spent(_))));
 }
 
 #[test]
@@ -170,7 +181,7 @@ fn a_smaller_pool_closes_what_is_too_many_and_a_larger_one_serves_who_waits() {
     let pool = pool(2);
     let (a, b) = (get(&pool, 1), get(&pool, 2));
     pool.set_policy(|policy| policy.max = 1);
-    assert!(matches!(pool.give_back(a.key()), Ok(GivenBack::Spent(_))));
+    assert!(matches!(pool.give_back(a.key(), Claim::Heir), Ok(GivenBack::Spent(_))));
     thread::scope(|scope| {
         let next = scope.spawn(|| matches!(pool.acquire(ASK, soon(), &ThreadPark), Ok(Taken::Create(_))));
         waiting(&pool, 1);
@@ -226,7 +237,7 @@ fn storm(pool: &Pool<Conn>, opened: &AtomicUsize, seed: u64) {
         let deadline = Some(Instant::now() + Duration::from_micros(random % 300));
         let answer: Answer<'_> = pool.acquire(Asking { thread: seed, ..ASK }, deadline, &ThreadPark);
         let conn = match answer {
-            Ok(Taken::Lent(conn)) => conn,
+            Ok(Taken::Lent(conn, _)) => conn,
             Ok(Taken::Create(_)) if random & 0x100 == 0 => continue,
             Ok(Taken::Create(permit)) => open(permit, opened.fetch_add(1, Ordering::Relaxed)),
             Ok(Taken::Suspect { .. }) => unreachable!(),
@@ -241,7 +252,7 @@ fn storm(pool: &Pool<Conn>, opened: &AtomicUsize, seed: u64) {
         }
         conn.0.1.fetch_sub(1, Ordering::Relaxed);
         if random & 0x600 == 0 {
-            drop(pool.claim(conn.key()).unwrap().unwrap());
+            drop(pool.claim(conn.key(), Claim::Heir).unwrap().unwrap());
         } else {
             assert!(kept(pool, &conn));
         }
@@ -271,9 +282,9 @@ fn no_connection_is_dropped_under_the_lock() {
     for _ in 0..2 {
         let Ok(Some(Taken::Create(permit))) = pool.try_acquire::<Infallible>(ASK) else { panic!() };
         assert!(permit.fill(make(), u64::MAX).is_ok());
-        let key = permit.lend(1).map(|conn| conn.key()).ok().unwrap();
+        let key = permit.lend(1).map(|(conn, _)| conn.key()).ok().unwrap();
         drop(pool.note_origin(key, make()));
-        drop(pool.claim(key).ok().unwrap().ok().unwrap());
+        drop(pool.claim(key, Claim::Heir).ok().unwrap().ok().unwrap());
     }
     let Ok(Some(Taken::Create(permit))) = pool.try_acquire::<Infallible>(ASK) else { panic!() };
     assert!(permit.fill(make(), u64::MAX).is_ok());
@@ -291,7 +302,7 @@ proptest::proptest! {
         for (number, (step, pick)) in steps.into_iter().enumerate() {
             match step {
                 0..=2 => match pool.try_acquire::<Infallible>(ASK).unwrap() {
-                    Some(Taken::Lent(conn)) => {
+                    Some(Taken::Lent(conn, _)) => {
                         let expected = if lifo { idle.pop_back() } else { idle.pop_front() };
                         proptest::prop_assert_eq!(expected.map(|conn| conn.key()), Some(conn.key()));
                         out.push(conn);
@@ -305,10 +316,10 @@ proptest::proptest! {
                 3 | 4 if !out.is_empty() => {
                     let conn = out.remove(pick % out.len());
                     proptest::prop_assert!(kept(&pool, &conn));
-                    proptest::prop_assert!(pool.give_back(conn.key()).is_err());
+                    proptest::prop_assert!(pool.give_back(conn.key(), Claim::Heir).is_err());
                     idle.push_back(conn);
                 }
-                5 if !out.is_empty() => drop(pool.claim(out.remove(pick % out.len()).key()).unwrap().unwrap()),
+                5 if !out.is_empty() => drop(pool.claim(out.remove(pick % out.len()).key(), Claim::Heir).unwrap().unwrap()),
                 _ => {}
             }
             let sizes = pool.sizes();
