@@ -328,7 +328,11 @@ impl<T: Clone + Identity> Pool<T> {
     ///
     /// # Errors
     /// It is not out; nothing has changed. Or it is [gone](GivenBack::Gone).
-    pub fn claim(&self, key: usize, claim: Claim) -> Result<Result<Permit<'_, T>, GivenBack<'_, T>>, NotOwned> {
+    pub fn claim(
+        &self,
+        key: usize,
+        claim: Claim,
+    ) -> Result<Result<Permit<'_, T>, GivenBack<'_, T>>, NotOwned> {
         let now = self.now();
         let mut state = self.lock();
         let at = match state.index.get(&key) {
@@ -431,7 +435,8 @@ impl<T: Clone + Identity> Pool<T> {
         let Some(took) = took else {
             state.stats.create_failed += 1;
             let draw = state.draw();
-            return backoff.map(|backoff| self.born + Duration::from_nanos(state.gate.failed(backoff, now, draw)));
+            return backoff
+                .map(|backoff| self.born + Duration::from_nanos(state.gate.failed(backoff, now, draw)));
         };
         state.gate.succeeded();
         state.stats.create.record(took);
@@ -622,7 +627,9 @@ impl<T: Clone + Identity> Pool<T> {
     fn taken(&self, state: &State<T>, picked: Picked<T>) -> Taken<'_, T> {
         match picked {
             Picked::Lent(conn, loan) => Taken::Lent(conn, loan),
-            Picked::Suspect { slot, spent } => Taken::Suspect { permit: Permit::new(self, slot, state), spent },
+            Picked::Suspect { slot, spent } => {
+                Taken::Suspect { permit: Permit::new(self, slot, state), spent }
+            }
         }
     }
 

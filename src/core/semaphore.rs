@@ -435,7 +435,11 @@ impl Semaphore {
                 return Err(ReleaseError::Void);
             }
             let Some(more) = word.plus(n, self.limit()) else {
-                return Err(self.capacity().map_or(ReleaseError::TooMany { permits: self.permits() }, |capacity| ReleaseError::Full { capacity }));
+                return Err(self
+                    .capacity()
+                    .map_or(ReleaseError::TooMany { permits: self.permits() }, |capacity| {
+                        ReleaseError::Full { capacity }
+                    }));
             };
             match self.swap(word, more) {
                 Ok(()) => break,
@@ -467,8 +471,8 @@ impl Semaphore {
             let (to, serves) = match queue.list.front() {
                 None => (word.with_queue(0), false),
                 Some(front) => {
-                    let due = queue.fair
-                        || *now.get_or_insert_with(Instant::now) - front.ask.since >= HANDOFF_AGE;
+                    let due =
+                        queue.fair || *now.get_or_insert_with(Instant::now) - front.ask.since >= HANDOFF_AGE;
                     let n = front.ask.n;
                     match word.minus(n) {
                         Some(less) if due => (less, true),

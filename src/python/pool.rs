@@ -73,14 +73,8 @@ pub struct ConnectionPool {
     counts_references: bool,
 }
 
-const VOID: Policy = Policy {
-    max: 0,
-    min: 0,
-    max_waiting: u32::MAX,
-    lifo: true,
-    max_idle: u64::MAX,
-    check_after: u64::MAX,
-};
+const VOID: Policy =
+    Policy { max: 0, min: 0, max_waiting: u32::MAX, lifo: true, max_idle: u64::MAX, check_after: u64::MAX };
 
 impl ConnectionPool {
     #[inline]
@@ -124,7 +118,11 @@ impl ConnectionPool {
                           on_create=None, on_acquire=None, on_release=None, retry=None, create_timeout=None, \
                           leak_after=None, limit=None, detect_deadlock=False, background=None, name=None)"
     )]
-    fn new(py: Python<'_>, _args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
         let sys = py.import(intern!(py, "sys"))?;
         let counts_references = match sys.getattr_opt(intern!(py, "_is_gil_enabled"))? {
             Some(enabled) => enabled.call0()?.is_truthy()?,
@@ -173,13 +171,19 @@ impl ConnectionPool {
         name: Option<String>,
     ) -> PyResult<()> {
         if !factory.is_callable() {
-            return Err(PyTypeError::new_err(format!("factory must be callable, not {}", factory.get_type().name()?)));
+            return Err(PyTypeError::new_err(format!(
+                "factory must be callable, not {}",
+                factory.get_type().name()?
+            )));
         }
         if !(0.0..=1.0).contains(&jitter) {
             return Err(PyValueError::new_err(format!("jitter must be in 0..1, got {jitter}")));
         }
-        let max = max_size.given().map_or(Ok(10), |given| count(given, "max_size", 1, "max_size must be one or more"))?;
-        let min = min_size.given().map_or(Ok(0), |given| count(given, "min_size", 0, "min_size must be >= 0"))?;
+        let max = max_size
+            .given()
+            .map_or(Ok(10), |given| count(given, "max_size", 1, "max_size must be one or more"))?;
+        let min =
+            min_size.given().map_or(Ok(0), |given| count(given, "min_size", 0, "min_size must be >= 0"))?;
         if min > max {
             return Err(PyValueError::new_err(format!("min_size={min} is more than max_size={max}")));
         }
@@ -235,7 +239,8 @@ impl ConnectionPool {
     #[allow(clippy::needless_pass_by_value)]
     fn connection(slf: Bound<'_, Self>, timeout: Arg<'_, '_>) -> Connection {
         let given = timeout.given();
-        let (timed, timeout) = (given.is_some(), given.filter(|given| !given.is_none()).map(|given| given.clone().unbind()));
+        let (timed, timeout) =
+            (given.is_some(), given.filter(|given| !given.is_none()).map(|given| given.clone().unbind()));
         Connection::new(slf.unbind(), timeout, timed)
     }
 
@@ -504,7 +509,9 @@ impl ConnectionPool {
         #[allow(clippy::cast_precision_loss)]
         let loans: Vec<_> = loans
             .into_iter()
-            .map(|loan| (loan.conn.0, loan.thread, loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0)))
+            .map(|loan| {
+                (loan.conn.0, loan.thread, loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0))
+            })
             .collect();
         errors::module(slf.py())?.getattr("_holders")?.call1((loans,))
     }

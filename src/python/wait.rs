@@ -14,7 +14,8 @@ const TIMEOUT_MAX: f64 = 9_223_372_036.0;
 
 /// When the main thread looks for a signal that came between its last look and its sleep, where no sleep can be
 /// interrupted: on Linux sooner at first and ever later, since a sleeping thread is interrupted there.
-const FIRST_LOOK: Duration = if cfg!(target_os = "linux") { Duration::from_millis(5) } else { Duration::from_millis(50) };
+const FIRST_LOOK: Duration =
+    if cfg!(target_os = "linux") { Duration::from_millis(5) } else { Duration::from_millis(50) };
 const NEXT_LOOK: u32 = if cfg!(target_os = "linux") { 8 } else { 1 };
 
 /// The deadline of a timeout in seconds, with the errors of `threading`.

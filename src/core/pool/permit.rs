@@ -90,7 +90,10 @@ impl<'p, T: Clone + Identity> Permit<'p, T> {
         let now = self.pool.now();
         let mut state = self.pool.lock();
         let at = self.slot;
-        if state.generation != self.generation || state.is_spent(at, now) || state.slots[at as usize].conn.is_none() {
+        if state.generation != self.generation
+            || state.is_spent(at, now)
+            || state.slots[at as usize].conn.is_none()
+        {
             drop(state);
             return Err(self);
         }
@@ -108,7 +111,9 @@ impl<'p, T: Clone + Identity> Permit<'p, T> {
 
 impl<T: Clone + Identity> Drop for Permit<'_, T> {
     fn drop(&mut self) {
-        debug_assert!(self.with(|state, at| state.slots[at as usize].place == Place::Claimed).unwrap_or(true));
+        debug_assert!(
+            self.with(|state, at| state.slots[at as usize].place == Place::Claimed).unwrap_or(true)
+        );
         let now = self.pool.now();
         let mut state = self.pool.lock();
         if state.generation != self.generation {

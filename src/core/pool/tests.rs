@@ -81,7 +81,10 @@ fn a_second_return_is_refused_while_another_has_the_connection() {
     let pool = pool(1);
     let conn = get(&pool, 1);
     assert!(kept(&pool, &conn));
-    let Ok(Some(Taken::Lent(conn, loan))) = pool.try_acquire::<Infallible>(Asking { thread: 2, ..ASK }) else { panic!() };
+    let Ok(Some(Taken::Lent(conn, loan))) = pool.try_acquire::<Infallible>(Asking { thread: 2, ..ASK })
+    else {
+        panic!()
+    };
     assert_eq!(pool.give_back(conn.key(), Claim::Thread(1)).unwrap_err(), NotOwned::Other);
     assert_eq!(pool.give_back(conn.key(), Claim::Loan(loan - 1)).unwrap_err(), NotOwned::Other);
     assert!(matches!(pool.give_back(conn.key(), Claim::Loan(loan)), Ok(GivenBack::Kept { .. })));
@@ -168,7 +171,9 @@ fn what_is_old_or_rested_is_looked_at_first_and_its_slot_is_kept() {
     let conn = get(&pool, 1);
     assert!(kept(&pool, &conn));
     pool.set_policy(|policy| policy.check_after = 0);
-    let Ok(Some(Taken::Suspect { permit, spent: false })) = pool.try_acquire::<Infallible>(ASK) else { panic!() };
+    let Ok(Some(Taken::Suspect { permit, spent: false })) = pool.try_acquire::<Infallible>(ASK) else {
+        panic!()
+    };
     assert!(pool.try_acquire::<Infallible>(ASK).unwrap().is_none());
     assert_eq!(permit.empty().unwrap().key(), conn.key());
     let other = open(permit, 2);

@@ -55,7 +55,8 @@ pub fn called(name: Option<&str>) -> String {
 
 /// Tells the log of an error that nobody can be given: a callback's, on a path that goes on.
 pub fn report(py: Python<'_>, name: Option<&str>, what: &str, error: &PyErr) {
-    let told = module(py).and_then(|module| module.getattr("_report")?.call1((called(name), what, error.value(py))));
+    let told =
+        module(py).and_then(|module| module.getattr("_report")?.call1((called(name), what, error.value(py))));
     if let Err(error) = told {
         error.write_unraisable(py, None);
     }

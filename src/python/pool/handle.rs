@@ -31,7 +31,11 @@ type Lent = (Py<PyAny>, u64);
 impl ConnectionPool {
     /// Takes a connection for the user; `timeout` None is the pool's own.
     #[inline]
-    pub fn obtain(&self, slf: &Bound<'_, Self>, timeout: Option<Option<&Bound<'_, PyAny>>>) -> PyResult<Lent> {
+    pub fn obtain(
+        &self,
+        slf: &Bound<'_, Self>,
+        timeout: Option<Option<&Bound<'_, PyAny>>>,
+    ) -> PyResult<Lent> {
         let (py, setup) = (slf.py(), self.setup()?);
         let asking = setup.asking(py)?;
         match self.core.try_acquire::<PyErr>(asking) {
@@ -71,7 +75,11 @@ impl ConnectionPool {
             None => {
                 self.core.count_timeout();
                 let deadlocked = self.core.is_deadlocked(asking.thread);
-                Err(errors::made(py, "_timeout", (slf, begin.elapsed().as_secs_f64(), self.last_error(py), deadlocked)))
+                Err(errors::made(
+                    py,
+                    "_timeout",
+                    (slf, begin.elapsed().as_secs_f64(), self.last_error(py), deadlocked),
+                ))
             }
         }
     }
@@ -90,7 +98,8 @@ impl ConnectionPool {
         // Closed for opening until then, by a failure before.
         let mut gate: Option<Instant> = None;
         loop {
-            let until = gate.map_or(deadline, |gate| Some(deadline.map_or(gate, |deadline| deadline.min(gate))));
+            let until =
+                gate.map_or(deadline, |gate| Some(deadline.map_or(gate, |deadline| deadline.min(gate))));
             if matches!(answer, Ok(None)) {
                 self.reclaim_lost(slf, setup)?;
                 let asking = Asking { create: gate.is_none(), ..asking };
@@ -100,7 +109,9 @@ impl ConnectionPool {
                 Ok(Some(taken)) => taken,
                 // acquire() always has an answer.
                 Ok(None) => return Ok(None),
-                Err(AcquireError::TimedOut) if gate.is_some() && deadline.is_none_or(|last| Instant::now() < last) => {
+                Err(AcquireError::TimedOut)
+                    if gate.is_some() && deadline.is_none_or(|last| Instant::now() < last) =>
+                {
                     gate = None;
                     answer = self.core.try_acquire(asking);
                     continue;
@@ -122,7 +133,12 @@ impl ConnectionPool {
     }
 
     /// The exception of an acquire that failed; None for one that ran out of time.
-    fn not_obtained(&self, slf: &Bound<'_, Self>, setup: &Setup, error: AcquireError<PyErr>) -> Option<PyErr> {
+    fn not_obtained(
+        &self,
+        slf: &Bound<'_, Self>,
+        setup: &Setup,
+        error: AcquireError<PyErr>,
+    ) -> Option<PyErr> {
         let py = slf.py();
         // A connection that was on its way to this thread may be idle now, and of no use any more.
         let swept = self.sweep(py).err();
@@ -278,12 +294,15 @@ impl ConnectionPool {
         deadline: Option<Instant>,
     ) -> PyResult<(Option<Permit<'p, Conn>>, PyResult<Bound<'py, PyAny>>)> {
         let py = slf.py();
-        let left = deadline.map_or(f64::INFINITY, |last| last.saturating_duration_since(Instant::now()).as_secs_f64());
+        let left = deadline
+            .map_or(f64::INFINITY, |last| last.saturating_duration_since(Instant::now()).as_secs_f64());
         let ticket =
             Bound::new(py, Ticket { pool: slf.clone().unbind(), raw: Leaf::new(Some(permit.into_raw())) })?;
-        let made = errors::module(py)?
-            .getattr("_create_within")?
-            .call1((setup.factory.bind(py), &ticket, within.min(left)));
+        let made = errors::module(py)?.getattr("_create_within")?.call1((
+            setup.factory.bind(py),
+            &ticket,
+            within.min(left),
+        ));
         let raw = match &made {
             // The thread that opens it has the ticket, and will put the connection into the pool.
             Err(error) if error.value(py).hasattr(intern!(py, "__sluicegate_late__"))? => None,
@@ -291,7 +310,9 @@ impl ConnectionPool {
         };
         match raw {
             Some(raw) => Ok((Some(Permit::from_raw(&self.core, raw)), made)),
-            None if left <= within && made.as_ref().is_err_and(|error| error.is_instance_of::<PyException>(py)) => {
+            None if left <= within
+                && made.as_ref().is_err_and(|error| error.is_instance_of::<PyException>(py)) =>
+            {
                 self.set_last_error(py, made.err().as_ref());
                 Ok((None, Ok(py.None().into_bound(py))))
             }
@@ -305,7 +326,8 @@ impl ConnectionPool {
         if conn.is_none() {
             return Err(PyTypeError::new_err("the factory returned None, not a connection"));
         }
-        let expires = setup.max_lifetime.map_or(u64::MAX, |lifetime| self.core.draw_expiry(lifetime, setup.jitter));
+        let expires =
+            setup.max_lifetime.map_or(u64::MAX, |lifetime| self.core.draw_expiry(lifetime, setup.jitter));
         if let Err(error) = setup.on_create.call(&conn) {
             return setup.close_only(&conn).and(Err(error));
         }
@@ -326,13 +348,16 @@ impl ConnectionPool {
         }
         let bound = conn.bind(py);
         let told = match setup.leak_after {
-            Some(_) => super::origin(py).map(|origin| drop(self.core.note_origin(super::key(bound), Conn(origin)))),
+            Some(_) => {
+                super::origin(py).map(|origin| drop(self.core.note_origin(super::key(bound), Conn(origin))))
+            }
             None => Ok(()),
         };
         match told.and_then(|()| setup.on_acquire.call(bound)) {
             Ok(_) => Ok((conn, loan)),
             Err(error) => {
-                self.try_give_back(bound, Claim::Loan(loan), true)?.map_err(|why| self.not_owned(bound, why))?;
+                self.try_give_back(bound, Claim::Loan(loan), true)?
+                    .map_err(|why| self.not_owned(bound, why))?;
                 Err(error)
             }
         }
@@ -394,7 +419,8 @@ impl ConnectionPool {
         conn: &Bound<'_, PyAny>,
         failed: bool,
     ) -> PyResult<()> {
-        let clean = setup.on_release.call(conn).and_then(|_| if failed { setup.is_alive(conn) } else { Ok(true) });
+        let clean =
+            setup.on_release.call(conn).and_then(|_| if failed { setup.is_alive(conn) } else { Ok(true) });
         let clean = match clean {
             Ok(true) => setup.reset.call(conn).map(|_| true),
             other => other,
@@ -474,7 +500,11 @@ impl ConnectionPool {
             }
             if let Ok(Ok(permit)) = self.core.claim(super::key(conn), Claim::Loan(loan.number)) {
                 self.refresh(py, setup, permit, conn, true)?;
-                errors::module(py)?.getattr("_lost")?.call1((slf, conn, loan.origin.map(|origin| origin.0)))?;
+                errors::module(py)?.getattr("_lost")?.call1((
+                    slf,
+                    conn,
+                    loan.origin.map(|origin| origin.0),
+                ))?;
             }
         }
         Ok(())
@@ -524,7 +554,8 @@ impl ConnectionPool {
     #[cold]
     fn is_orphan(&self, conn: &Bound<'_, PyAny>) -> PyResult<bool> {
         let key = super::key(conn);
-        let Some(loan) = self.core.loans().into_iter().find(|loan| super::key(loan.conn.0.bind(conn.py())) == key)
+        let Some(loan) =
+            self.core.loans().into_iter().find(|loan| super::key(loan.conn.0.bind(conn.py())) == key)
         else {
             return Ok(false);
         };

@@ -31,7 +31,9 @@ impl Connection {
 impl Connection {
     fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if self.loan.lock().is_some() {
-            return Err(PyRuntimeError::new_err("this connection() is entered already; each `with` needs its own"));
+            return Err(PyRuntimeError::new_err(
+                "this connection() is entered already; each `with` needs its own",
+            ));
         }
         let timeout = self.timed.then(|| self.timeout.as_ref().map(|timeout| timeout.bind(py)));
         let (conn, loan) = self.pool.get().obtain(self.pool.bind(py), timeout)?;
@@ -186,7 +188,8 @@ fn warn(py: Python<'_>, conn: &Bound<'_, PyAny>, origin: Option<&Py<PyAny>>) -> 
         Some(origin) => errors::module(py)?.getattr("_place")?.call1((origin,))?,
         None => PyString::new(py, "in a with block that was never left").into_any(),
     };
-    let text = format!("{} was not returned to its pool, but collected; taken {}", conn.repr()?, place.str()?);
+    let text =
+        format!("{} was not returned to its pool, but collected; taken {}", conn.repr()?, place.str()?);
     py.import(intern!(py, "warnings"))?
         .call_method1(intern!(py, "warn"), (text, py.get_type::<PyResourceWarning>()))
         .map(drop)

@@ -17,9 +17,10 @@ impl Hook {
     /// A callable, or None.
     pub fn new(name: &str, given: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         match given {
-            Some(given) if !given.is_callable() => {
-                Err(PyTypeError::new_err(format!("{name} must be callable, not {}", given.get_type().name()?)))
-            }
+            Some(given) if !given.is_callable() => Err(PyTypeError::new_err(format!(
+                "{name} must be callable, not {}",
+                given.get_type().name()?
+            ))),
             given => Ok(Self(given.map(|given| given.clone().unbind()))),
         }
     }
@@ -80,7 +81,9 @@ impl Setup {
     /// Whether a connection still works: the error that says no is reported, one that is no `Exception` raised.
     pub fn is_alive(&self, conn: &Bound<'_, PyAny>) -> PyResult<bool> {
         match self.check.call(conn) {
-            Ok(answer) => Ok(!answer.is_some_and(|answer| answer.cast::<PyBool>().is_ok_and(|alive| !alive.is_true()))),
+            Ok(answer) => {
+                Ok(!answer.is_some_and(|answer| answer.cast::<PyBool>().is_ok_and(|alive| !alive.is_true())))
+            }
             Err(error) if error.is_instance_of::<PyException>(conn.py()) => {
                 errors::report(conn.py(), self.name.as_deref(), "check", &error);
                 Ok(false)
@@ -140,7 +143,9 @@ impl Setup {
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.factory)?;
-        for hook in [&self.check, &self.reset, &self.close, &self.on_create, &self.on_acquire, &self.on_release] {
+        for hook in
+            [&self.check, &self.reset, &self.close, &self.on_create, &self.on_acquire, &self.on_release]
+        {
             visit.call(&hook.0)?;
         }
         visit.call(&self.limit)
@@ -153,7 +158,8 @@ pub fn thread(py: Python<'_>) -> PyResult<u64> {
     thread_local!(static KNOWN: Cell<u64> = const { Cell::new(0) });
     match KNOWN.get() {
         0 => {
-            let ident = py.import(intern!(py, "threading"))?.call_method0(intern!(py, "get_ident"))?.extract()?;
+            let ident =
+                py.import(intern!(py, "threading"))?.call_method0(intern!(py, "get_ident"))?.extract()?;
             KNOWN.set(ident);
             Ok(ident)
         }
