@@ -18,7 +18,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg<'a, 'py> {
     }
 }
 
-impl Arg<'_, '_> {
+impl<'py> Arg<'_, 'py> {
     /// The default of an argument that was left out.
     pub const ABSENT: Self = Self(None);
 
@@ -30,7 +30,7 @@ impl Arg<'_, '_> {
 
     /// What was given, if anything was.
     #[inline]
-    pub fn given(&self) -> Option<&Bound<'_, PyAny>> {
+    pub fn given(&self) -> Option<&Bound<'py, PyAny>> {
         self.0.as_deref()
     }
 

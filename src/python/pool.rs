@@ -1,12 +1,13 @@
-//! `ConnectionPool`, and what its connection() and lease() return.
+//! `ConnectionPool`, and what its `connection()` and `lease()` return.
 
+mod back;
 mod errors;
 mod handle;
 mod lease;
 mod setup;
 
 pub use self::lease::{Connection, Lease, Ticket};
-use self::setup::{Hook, Setup, backoff, seconds, span, thread};
+use self::setup::{Hook, Setup, Timeout, backoff, seconds, span, thread};
 use super::args::{Arg, count};
 use crate::core::fork;
 use crate::core::pool as core;
@@ -231,17 +232,14 @@ impl ConnectionPool {
     /// >>> from sluicegate import ConnectionPool
     /// >>> pool = ConnectionPool(dict)
     /// >>> with pool.connection(timeout=1.0) as conn:
-    /// ...     conn["x"] = 1
+    /// ...     conn.update(x=1)
     ///
     /// After an exception in the block the connection is checked (with `check`) and reset, or closed if it is dead.
     /// Entering it raises what acquire() raises. Corresponds to psycopg_pool's `ConnectionPool.connection()`.
     #[pyo3(signature = (timeout=Arg::ABSENT), text_signature = "($self, timeout=...)")]
     #[allow(clippy::needless_pass_by_value)]
     fn connection(slf: Bound<'_, Self>, timeout: Arg<'_, '_>) -> Connection {
-        let given = timeout.given();
-        let (timed, timeout) =
-            (given.is_some(), given.filter(|given| !given.is_none()).map(|given| given.clone().unbind()));
-        Connection::new(slf.unbind(), timeout, timed)
+        Connection::new(slf.unbind(), timeout.given().map(|given| given.clone().unbind()))
     }
 
     /// Take a connection, waiting for one up to `timeout` seconds (None: for ever; left out: the pool's own timeout).
@@ -257,8 +255,7 @@ impl ConnectionPool {
     #[pyo3(signature = (timeout=Arg::ABSENT), text_signature = "($self, timeout=...)")]
     #[allow(clippy::needless_pass_by_value)]
     fn acquire(slf: &Bound<'_, Self>, timeout: Arg<'_, '_>) -> PyResult<Py<PyAny>> {
-        let given = timeout.given().map(|given| Some(given).filter(|given| !given.is_none()));
-        Ok(slf.get().obtain(slf, given)?.0)
+        Ok(slf.get().obtain(slf, Timeout::new(&timeout))?.0)
     }
 
     /// Take a connection if one is idle or may be opened now: it, or None.
@@ -307,8 +304,7 @@ impl ConnectionPool {
     #[allow(clippy::needless_pass_by_value)]
     fn lease(slf: &Bound<'_, Self>, timeout: Arg<'_, '_>) -> PyResult<Lease> {
         let origin = origin(slf.py())?;
-        let given = timeout.given().map(|given| Some(given).filter(|given| !given.is_none()));
-        let (conn, loan) = slf.get().obtain(slf, given)?;
+        let (conn, loan) = slf.get().obtain(slf, Timeout::new(&timeout))?;
         Ok(Lease::new(slf.clone().unbind(), conn, loan, origin))
     }
 
@@ -377,7 +373,7 @@ impl ConnectionPool {
     #[pyo3(signature = (timeout=Some(30.0)))]
     fn wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let pool = slf.get();
-        let deadline = handle::after(seconds("timeout", timeout)?);
+        let deadline = setup::after(seconds("timeout", timeout)?);
         if pool.fill(slf, deadline)? {
             return Ok(());
         }
@@ -392,7 +388,7 @@ impl ConnectionPool {
     /// closed. Closing again is allowed. Corresponds to psycopg_pool's `close()`.
     #[pyo3(signature = (timeout=Some(5.0), *, force=false))]
     fn close(&self, py: Python<'_>, timeout: Option<f64>, force: bool) -> PyResult<bool> {
-        let (setup, deadline) = (self.setup()?, handle::after(seconds("timeout", timeout)?));
+        let (setup, deadline) = (self.setup()?, setup::after(seconds("timeout", timeout)?));
         self.core.close();
         let mut raised = None;
         for permit in self.core.take_idle(0) {
@@ -516,13 +512,13 @@ impl ConnectionPool {
         errors::module(slf.py())?.getattr("_holders")?.call1((loans,))
     }
 
-    /// What the helper thread does for a pool: closes what is overdue, opens what is missing; the `leak_after` of it.
+    /// What the helper thread does for a pool: closes what is overdue, opens what is missing; what `leak_after` is.
     fn _tend(slf: &Bound<'_, Self>) -> PyResult<Option<f64>> {
         let pool = slf.get();
         let setup = pool.setup()?;
         pool.sweep(slf.py())?;
         if !pool.core.is_closed() {
-            pool.fill(slf, handle::after(Some(1.0)))?;
+            pool.fill(slf, setup::after(Some(1.0)))?;
         }
         Ok(setup.leak_after)
     }

@@ -98,7 +98,7 @@ impl<'p, T: Clone + Identity> Permit<'p, T> {
             return Err(self);
         }
         state.shelve(at, now);
-        self.pool.settle_and_wake(state, now, false);
+        Pool::settle_and_wake(state, now, false);
         std::mem::forget(self);
         Ok(())
     }
@@ -120,7 +120,7 @@ impl<T: Clone + Identity> Drop for Permit<'_, T> {
             return;
         }
         let removed = state.vacate(self.slot);
-        self.pool.settle_and_wake(state, now, false);
+        Pool::settle_and_wake(state, now, false);
         drop(removed);
     }
 }

@@ -1,14 +1,12 @@
 //! A connection on its way to the user and back: what runs with no lock held.
 
-use super::setup::{Setup, span, thread};
+use super::setup::{Setup, Timeout, thread};
 use super::{Conn, ConnectionPool, Ticket, errors};
-use crate::core::pool::{AcquireError, Asking, Claim, GivenBack, NotOwned, Permit, Taken};
+use crate::core::pool::{AcquireError, Asking, Claim, Permit, Taken};
 use crate::core::sync::Leaf;
-use crate::python::wait::deadline;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
 use std::time::{Duration, Instant};
 
 /// The first wait for a permit of the limit, after which the pool's own idle connections are looked at; and the
@@ -25,75 +23,69 @@ enum Opening<'p> {
     OutOfTime,
 }
 
+/// A permit, unless a helper thread still has it, and what the factory gave.
+type Elsewhere<'p, 'py> = (Option<Permit<'p, Conn>>, PyResult<Bound<'py, PyAny>>);
+
 /// A connection and the number of its loan.
 type Lent = (Py<PyAny>, u64);
 
 impl ConnectionPool {
-    /// Takes a connection for the user; `timeout` None is the pool's own.
+    /// Takes a connection for the user;
     #[inline]
-    pub fn obtain(
-        &self,
-        slf: &Bound<'_, Self>,
-        timeout: Option<Option<&Bound<'_, PyAny>>>,
-    ) -> PyResult<Lent> {
-        let (py, setup) = (slf.py(), self.setup()?);
+    pub fn obtain(&self, this: &Bound<'_, Self>, timeout: Timeout<'_, '_>) -> PyResult<Lent> {
+        let (py, setup) = (this.py(), self.setup()?);
         let asking = setup.asking(py)?;
         match self.core.try_acquire::<PyErr>(asking) {
             Ok(Some(Taken::Lent(conn, loan))) if !setup.watches_acquire() => Ok((conn.0, loan)),
-            first => self.obtain_slowly(slf, setup, asking, timeout, first),
+            first => self.obtain_slowly(this, setup, asking, timeout, first),
         }
     }
 
     /// The same without waiting: None where there is nothing to take, or to open.
-    pub fn obtain_now(&self, slf: &Bound<'_, Self>) -> PyResult<Option<Lent>> {
-        let (py, setup) = (slf.py(), self.setup()?);
+    pub fn obtain_now(&self, this: &Bound<'_, Self>) -> PyResult<Option<Lent>> {
+        let (py, setup) = (this.py(), self.setup()?);
         let asking = setup.asking(py)?;
         match self.core.try_acquire::<PyErr>(asking) {
             Ok(None) => Ok(None),
             Ok(Some(Taken::Lent(conn, loan))) if !setup.watches_acquire() => Ok(Some((conn.0, loan))),
-            first => self.pursue(slf, setup, asking, Some(Instant::now()), first),
+            first => self.pursue(this, setup, asking, Some(Instant::now()), first),
         }
     }
 
     #[cold]
     fn obtain_slowly<'p>(
         &'p self,
-        slf: &Bound<'_, Self>,
+        this: &Bound<'_, Self>,
         setup: &Setup,
         asking: Asking,
-        timeout: Option<Option<&Bound<'_, PyAny>>>,
+        timeout: Timeout<'_, '_>,
         first: Result<Option<Taken<'p, Conn>>, AcquireError<PyErr>>,
     ) -> PyResult<Lent> {
-        let py = slf.py();
+        let py = this.py();
         let begin = Instant::now();
-        let limit = match timeout {
-            Some(given) => deadline(given)?,
-            None => deadline(setup.timeout.map(|timeout| PyFloat::new(py, timeout).into_any()).as_ref())?,
-        };
-        match self.pursue(slf, setup, asking, limit, first)? {
-            Some(lent) => Ok(lent),
-            None => {
-                self.core.count_timeout();
-                let deadlocked = self.core.is_deadlocked(asking.thread);
-                Err(errors::made(
-                    py,
-                    "_timeout",
-                    (slf, begin.elapsed().as_secs_f64(), self.last_error(py), deadlocked),
-                ))
-            }
+        let deadline = timeout.deadline(setup)?;
+        if let Some(lent) = self.pursue(this, setup, asking, deadline, first)? {
+            return Ok(lent);
         }
+        self.core.count_timeout();
+        let deadlocked = self.core.is_deadlocked(asking.thread);
+        Err(errors::made(
+            py,
+            "_timeout",
+            (this, begin.elapsed().as_secs_f64(), self.last_error(py), deadlocked),
+        ))
     }
 
     /// Takes or opens a connection until the deadline: None when that came first.
     fn pursue<'p>(
         &'p self,
-        slf: &Bound<'_, Self>,
+        this: &Bound<'_, Self>,
         setup: &Setup,
         asking: Asking,
         deadline: Option<Instant>,
         first: Result<Option<Taken<'p, Conn>>, AcquireError<PyErr>>,
     ) -> PyResult<Option<Lent>> {
-        let py = slf.py();
+        let py = this.py();
         let mut answer = first;
         // Closed for opening until then, by a failure before.
         let mut gate: Option<Instant> = None;
@@ -101,7 +93,7 @@ impl ConnectionPool {
             let until =
                 gate.map_or(deadline, |gate| Some(deadline.map_or(gate, |deadline| deadline.min(gate))));
             if matches!(answer, Ok(None)) {
-                self.reclaim_lost(slf, setup)?;
+                self.reclaim_lost(this, setup)?;
                 let asking = Asking { create: gate.is_none(), ..asking };
                 answer = self.core.acquire(asking, until, &py).map(Some);
             }
@@ -116,9 +108,9 @@ impl ConnectionPool {
                     answer = self.core.try_acquire(asking);
                     continue;
                 }
-                Err(error) => return self.not_obtained(slf, setup, error).map_or(Ok(None), Err),
+                Err(error) => return self.not_obtained(this, setup, error).map_or(Ok(None), Err),
             };
-            match self.ready(slf, setup, taken, deadline)? {
+            match self.ready(this, setup, taken, deadline)? {
                 Ok(lent) => return self.hand_out(py, setup, lent).map(Some),
                 Err(Opening::NotYet(until)) => gate = Some(until),
                 Err(Opening::OutOfTime) => return Ok(None),
@@ -135,18 +127,18 @@ impl ConnectionPool {
     /// The exception of an acquire that failed; None for one that ran out of time.
     fn not_obtained(
         &self,
-        slf: &Bound<'_, Self>,
+        this: &Bound<'_, Self>,
         setup: &Setup,
         error: AcquireError<PyErr>,
     ) -> Option<PyErr> {
-        let py = slf.py();
+        let py = this.py();
         // A connection that was on its way to this thread may be idle now, and of no use any more.
         let swept = self.sweep(py).err();
         let error = match error {
             AcquireError::TimedOut => return swept,
             AcquireError::Closed => errors::closed(py, setup.name.as_deref()),
-            AcquireError::Full => errors::made(py, "_full", (slf,)),
-            AcquireError::Deadlocked => errors::made(py, "_deadlock", (slf,)),
+            AcquireError::Full => errors::made(py, "_full", (this,)),
+            AcquireError::Deadlocked => errors::made(py, "_deadlock", (this,)),
             AcquireError::Interrupted(raised) => raised,
         };
         Some(error)
@@ -155,12 +147,12 @@ impl ConnectionPool {
     /// Makes of what the core answered a connection that is out.
     fn ready<'p>(
         &'p self,
-        slf: &Bound<'_, Self>,
+        this: &Bound<'_, Self>,
         setup: &Setup,
         taken: Taken<'p, Conn>,
         deadline: Option<Instant>,
     ) -> PyResult<Result<Lent, Opening<'p>>> {
-        let py = slf.py();
+        let py = this.py();
         let permit = match taken {
             Taken::Lent(conn, loan) => return Ok(Ok((conn.0, loan))),
             Taken::Create(permit) => permit,
@@ -169,7 +161,7 @@ impl ConnectionPool {
                 Err(permit) => permit,
             },
         };
-        match self.open(slf, setup, permit, deadline)? {
+        match self.open(this, setup, permit, deadline)? {
             Opening::Open(permit) => self.lend(py, setup, permit).map(Ok),
             other => Ok(Err(other)),
         }
@@ -211,12 +203,12 @@ impl ConnectionPool {
     /// Opens a connection in an empty slot.
     fn open<'p>(
         &'p self,
-        slf: &Bound<'_, Self>,
+        this: &Bound<'_, Self>,
         setup: &Setup,
         permit: Permit<'p, Conn>,
         deadline: Option<Instant>,
     ) -> PyResult<Opening<'p>> {
-        let py = slf.py();
+        let py = this.py();
         if let Some(Err(until)) = setup.retry.as_ref().map(|retry| self.core.enter_gate(retry)) {
             return Ok(Opening::NotYet(until));
         }
@@ -225,13 +217,13 @@ impl ConnectionPool {
                 return Ok(other);
             }
         }
-        if let Err(error) = Self::introduce(slf) {
+        if let Err(error) = Self::introduce(this) {
             return setup.free_limit(py).and(Err(error));
         }
         let begin = Instant::now();
         let (permit, made) = match setup.create_timeout {
             None => (permit, setup.factory.bind(py).call0()),
-            Some(within) => match self.open_elsewhere(slf, setup, permit, within, deadline)? {
+            Some(within) => match self.open_elsewhere(this, setup, permit, within, deadline)? {
                 (Some(permit), made) => (permit, made),
                 (None, made) => return made.map(|_| Opening::OutOfTime),
             },
@@ -287,17 +279,17 @@ impl ConnectionPool {
     /// Has a helper thread call the factory: the permit and what it gave, or, if that took too long, no permit.
     fn open_elsewhere<'p, 'py>(
         &'p self,
-        slf: &Bound<'py, Self>,
+        this: &Bound<'py, Self>,
         setup: &Setup,
         permit: Permit<'p, Conn>,
         within: f64,
         deadline: Option<Instant>,
-    ) -> PyResult<(Option<Permit<'p, Conn>>, PyResult<Bound<'py, PyAny>>)> {
-        let py = slf.py();
+    ) -> PyResult<Elsewhere<'p, 'py>> {
+        let py = this.py();
         let left = deadline
             .map_or(f64::INFINITY, |last| last.saturating_duration_since(Instant::now()).as_secs_f64());
         let ticket =
-            Bound::new(py, Ticket { pool: slf.clone().unbind(), raw: Leaf::new(Some(permit.into_raw())) })?;
+            Bound::new(py, Ticket { pool: this.clone().unbind(), raw: Leaf::new(Some(permit.into_raw())) })?;
         let made = errors::module(py)?.getattr("_create_within")?.call1((
             setup.factory.bind(py),
             &ticket,
@@ -363,158 +355,11 @@ impl ConnectionPool {
         }
     }
 
-    // ---- back ----
-
-    #[inline]
-    pub fn give_back(&self, conn: &Bound<'_, PyAny>, claim: Claim, failed: bool) -> PyResult<()> {
-        match self.try_give_back(conn, claim, failed)? {
-            Ok(()) => Ok(()),
-            Err(NotOwned::Other) if claim != Claim::Heir && self.is_orphan(conn)? => {
-                self.give_back(conn, Claim::Heir, failed)
-            }
-            Err(why) => Err(self.not_owned(conn, why)),
-        }
-    }
-
-    #[inline]
-    pub fn try_give_back(
-        &self,
-        conn: &Bound<'_, PyAny>,
-        claim: Claim,
-        failed: bool,
-    ) -> PyResult<Result<(), NotOwned>> {
-        let (py, setup) = (conn.py(), self.setup()?);
-        if setup.watches_release() || failed && setup.check.is_set() {
-            return self.give_back_slowly(setup, conn, claim, failed);
-        }
-        match self.core.give_back(super::key(conn), claim) {
-            Ok(GivenBack::Kept { overdue: false } | GivenBack::Gone(_)) => Ok(Ok(())),
-            Ok(GivenBack::Kept { overdue: true }) => self.sweep(py).map(Ok),
-            Ok(GivenBack::Spent(permit)) => self.dispose(py, setup, permit).map(Ok),
-            Err(why) => Ok(Err(why)),
-        }
-    }
-
-    fn give_back_slowly(
-        &self,
-        setup: &Setup,
-        conn: &Bound<'_, PyAny>,
-        claim: Claim,
-        failed: bool,
-    ) -> PyResult<Result<(), NotOwned>> {
-        let py = conn.py();
-        match self.core.claim(super::key(conn), claim) {
-            Ok(Ok(permit)) => self.refresh(py, setup, permit, conn, failed).map(Ok),
-            Ok(Err(_gone)) => Ok(Ok(())),
-            Err(why) => Ok(Err(why)),
-        }
-    }
-
-    /// Makes a connection that came back ready for its next user, or closes it.
-    pub fn refresh(
-        &self,
-        py: Python<'_>,
-        setup: &Setup,
-        permit: Permit<'_, Conn>,
-        conn: &Bound<'_, PyAny>,
-        failed: bool,
-    ) -> PyResult<()> {
-        let clean =
-            setup.on_release.call(conn).and_then(|_| if failed { setup.is_alive(conn) } else { Ok(true) });
-        let clean = match clean {
-            Ok(true) => setup.reset.call(conn).map(|_| true),
-            other => other,
-        };
-        match clean {
-            Ok(true) if !setup.is_pressed(py).unwrap_or(false) => {
-                if let Err(permit) = permit.shelve() {
-                    self.dispose(py, setup, permit)?;
-                }
-                return self.sweep(py);
-            }
-            Ok(true) => return self.dispose(py, setup, permit),
-            _ => self.core.count_failed(),
-        }
-        let disposed = self.dispose(py, setup, permit);
-        match clean {
-            Err(error) if error.is_instance_of::<PyException>(py) => {
-                errors::report(py, setup.name.as_deref(), "reset", &error);
-                disposed
-            }
-            Err(error) => Err(error),
-            Ok(_) => disposed,
-        }
-    }
-
-    pub fn throw_away(&self, conn: &Bound<'_, PyAny>, claim: Claim) -> PyResult<()> {
-        let setup = self.setup()?;
-        match self.core.claim(super::key(conn), claim) {
-            Ok(Ok(permit)) => self.dispose(conn.py(), setup, permit),
-            Ok(Err(_gone)) => Ok(()),
-            Err(NotOwned::Other) if claim != Claim::Heir && self.is_orphan(conn)? => {
-                self.throw_away(conn, Claim::Heir)
-            }
-            Err(why) => Err(self.not_owned(conn, why)),
-        }
-    }
-
-    /// Closes what is in a slot. The slot is freed first, so that a close that hangs keeps nobody waiting; in a
-    /// closed pool last, so that the pool is empty when everything is closed.
-    pub fn dispose(&self, py: Python<'_>, setup: &Setup, permit: Permit<'_, Conn>) -> PyResult<()> {
-        let conn = permit.empty();
-        let last = if self.core.is_closed() {
-            Some(permit)
-        } else {
-            drop(permit);
-            None
-        };
-        let closed = conn.map_or(Ok(()), |conn| setup.close(conn.0.bind(py)));
-        drop(last);
-        closed
-    }
-
-    /// Closes the idle connections that are not to be kept.
-    pub fn sweep(&self, py: Python<'_>) -> PyResult<()> {
-        let setup = self.setup()?;
-        while let Some(permit) = self.core.take_overdue() {
-            self.dispose(py, setup, permit)?;
-        }
-        Ok(())
-    }
-
-    /// Takes back what nobody can return any more: the pool's own reference to it is the last.
-    fn reclaim_lost(&self, slf: &Bound<'_, Self>, setup: &Setup) -> PyResult<()> {
-        let py = slf.py();
-        if !self.counts_references {
-            return Ok(());
-        }
-        let count = py.import(intern!(py, "sys"))?.getattr(intern!(py, "getrefcount"))?;
-        let count = |conn: &Bound<'_, PyAny>| count.call1((conn,))?.extract::<usize>();
-        // One reference, and those that counting takes.
-        let alone = count(&pyo3::types::PyDict::new(py))?;
-        for loan in self.core.loans() {
-            let conn = loan.conn.0.bind(py);
-            // `loan` is another one.
-            if count(conn)? > alone + 1 {
-                continue;
-            }
-            if let Ok(Ok(permit)) = self.core.claim(super::key(conn), Claim::Loan(loan.number)) {
-                self.refresh(py, setup, permit, conn, true)?;
-                errors::module(py)?.getattr("_lost")?.call1((
-                    slf,
-                    conn,
-                    loan.origin.map(|origin| origin.0),
-                ))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Opens connections until there are as many as the least: whether there are.
-    pub fn fill(&self, slf: &Bound<'_, Self>, deadline: Option<Instant>) -> PyResult<bool> {
-        let (py, setup) = (slf.py(), self.setup()?);
+    pub fn fill(&self, this: &Bound<'_, Self>, deadline: Option<Instant>) -> PyResult<bool> {
+        let (py, setup) = (this.py(), self.setup()?);
         while let Some(permit) = self.core.try_open(self.core.sizes().min) {
-            match self.open(slf, setup, permit, deadline)? {
+            match self.open(this, setup, permit, deadline)? {
                 Opening::Open(permit) => {
                     if let Err(permit) = permit.shelve() {
                         self.dispose(py, setup, permit)?;
@@ -549,26 +394,4 @@ impl ConnectionPool {
         drop(Permit::from_raw(&self.core, raw));
         self.setup()?.free_limit(py)
     }
-
-    /// Whether the thread that took a connection has ended without returning it.
-    #[cold]
-    fn is_orphan(&self, conn: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = super::key(conn);
-        let Some(loan) =
-            self.core.loans().into_iter().find(|loan| super::key(loan.conn.0.bind(conn.py())) == key)
-        else {
-            return Ok(false);
-        };
-        errors::module(conn.py())?.getattr("_is_gone")?.call1((loan.thread,))?.is_truthy()
-    }
-
-    #[cold]
-    pub fn not_owned(&self, conn: &Bound<'_, PyAny>, why: NotOwned) -> PyErr {
-        errors::not_owned(conn, self.name(), why)
-    }
-}
-
-/// The deadline of a timeout in seconds that is not given as an object.
-pub fn after(seconds: Option<f64>) -> Option<Instant> {
-    seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_nanos(span(seconds))))
 }

@@ -1,5 +1,6 @@
 //! What `connection()` and `lease()` return.
 
+use super::setup::Timeout;
 use super::{ConnectionPool, errors};
 use crate::core::pool::{Claim, NotOwned};
 use crate::core::sync::Leaf;
@@ -11,19 +12,17 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 /// A connection that is out, and the number of its loan.
 type Loan = Option<(Py<PyAny>, u64)>;
 
-/// What ConnectionPool.connection() returns: entering it acquires a connection, leaving it returns it.
+/// What `ConnectionPool.connection()` returns: entering it acquires a connection, leaving it returns it.
 #[pyclass(frozen, module = "sluicegate")]
 pub struct Connection {
     pool: Py<ConnectionPool>,
     timeout: Option<Py<PyAny>>,
-    /// Whether `timeout` was given.
-    timed: bool,
     loan: Leaf<Loan>,
 }
 
 impl Connection {
-    pub fn new(pool: Py<ConnectionPool>, timeout: Option<Py<PyAny>>, timed: bool) -> Self {
-        Self { pool, timeout, timed, loan: Leaf::new(None) }
+    pub fn new(pool: Py<ConnectionPool>, timeout: Option<Py<PyAny>>) -> Self {
+        Self { pool, timeout, loan: Leaf::new(None) }
     }
 }
 
@@ -35,7 +34,7 @@ impl Connection {
                 "this connection() is entered already; each `with` needs its own",
             ));
         }
-        let timeout = self.timed.then(|| self.timeout.as_ref().map(|timeout| timeout.bind(py)));
+        let timeout = self.timeout.as_ref().map_or(Timeout::Own, |timeout| Timeout::Given(timeout.bind(py)));
         let (conn, loan) = self.pool.get().obtain(self.pool.bind(py), timeout)?;
         let yielded = conn.clone_ref(py);
         let before = self.loan.lock().replace((conn, loan));

@@ -2,12 +2,14 @@
 
 use super::errors;
 use crate::core::pool::{Asking, Backoff, Nanos, nanos};
+use crate::python::args::Arg;
+use crate::python::wait::deadline;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit, intern};
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One of the user's functions; absent, it does nothing.
 #[derive(Debug, Default)]
@@ -34,6 +36,34 @@ impl Hook {
     pub fn call<'py>(&self, conn: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.0.as_ref().map(|hook| hook.bind(conn.py()).call1((conn,))).transpose()
     }
+}
+
+/// How long an acquire may wait.
+#[derive(Clone, Copy)]
+pub enum Timeout<'a, 'py> {
+    /// As the pool was told at its making.
+    Own,
+    /// Seconds, or None: for ever.
+    Given(&'a Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> Timeout<'a, 'py> {
+    #[inline]
+    pub fn new(arg: &'a Arg<'_, 'py>) -> Self {
+        arg.given().map_or(Self::Own, Self::Given)
+    }
+
+    pub fn deadline(self, setup: &Setup) -> PyResult<Option<Instant>> {
+        match self {
+            Self::Own => Ok(after(setup.timeout)),
+            Self::Given(given) => deadline(Some(given).filter(|given| !given.is_none())),
+        }
+    }
+}
+
+/// The deadline of a timeout in seconds.
+pub fn after(seconds: Option<f64>) -> Option<Instant> {
+    seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_nanos(span(seconds))))
 }
 
 /// A pool's settings that never change.
