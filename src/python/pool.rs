@@ -370,7 +370,7 @@ impl ConnectionPool {
     /// Open connections until there are `min_size`, within `timeout` seconds.
     ///
     /// Raises PoolTimeout when the time runs out, and what the factory raises.
-    #[pyo3(signature = (timeout=Some(30.0)))]
+    #[pyo3(signature = (timeout=Some(30.0)), text_signature = "($self, timeout=30.0)")]
     fn wait(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
         let pool = slf.get();
         let deadline = setup::after(seconds("timeout", timeout)?);
@@ -386,7 +386,10 @@ impl ConnectionPool {
     ///
     /// Waits up to `timeout` seconds for these; with `force` it closes those that are still out then. Whether all are
     /// closed. Closing again is allowed. Corresponds to psycopg_pool's `close()`.
-    #[pyo3(signature = (timeout=Some(5.0), *, force=false))]
+    #[pyo3(
+        signature = (timeout=Some(5.0), *, force=false),
+        text_signature = "($self, timeout=5.0, *, force=False)"
+    )]
     fn close(&self, py: Python<'_>, timeout: Option<f64>, force: bool) -> PyResult<bool> {
         let (setup, deadline) = (self.setup()?, setup::after(seconds("timeout", timeout)?));
         self.core.close();
