@@ -1,13 +1,27 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar, final
+from typing import Generic, Protocol, Self, TypeVar, final
+
+from typing_extensions import disjoint_base
 
 from sluicegate.pool import Backoff, Holder, PoolStats
+
+__all__ = [
+    "BoundedSemaphore",
+    "Closed",
+    "Connection",
+    "ConnectionPool",
+    "Lease",
+    "Permits",
+    "Semaphore",
+    "Ticket",
+]
 
 C = TypeVar("C")
 
 class Closed(Exception): ...
 
+@disjoint_base
 class Semaphore:
     _value: int
     def __init__(self, value: int = 1, *, fair: bool = False) -> None: ...
@@ -48,6 +62,7 @@ class _Limit(Protocol):
     def acquire(self, *, timeout: float) -> object: ...
     def release(self) -> object: ...
 
+@disjoint_base
 class ConnectionPool(Generic[C]):
     def __init__(
         self,

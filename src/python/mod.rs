@@ -22,6 +22,8 @@ pyo3::create_exception!(
 /// The native half of `sluicegate`.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::Closed;
     #[pymodule_export]
@@ -30,8 +32,11 @@ mod _native {
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
 
     #[pymodule_init]
-    fn init() -> std::io::Result<()> {
-        crate::core::fork::install()
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
+        // worker's first wait, where it would be imported otherwise.
+        module.py().import("threading")?;
+        Ok(crate::core::fork::install()?)
     }
 }
 
