@@ -23,14 +23,12 @@ impl<T: Clone + Identity> Pool<T> {
         state.slots[at as usize].origin.replace(origin)
     }
 
-    /// The longest idle connection if it is too old, or is not to be kept at all: to be closed.
+    /// An idle connection that is too old, or is not to be kept at all: to be closed.
     pub fn take_overdue(&self) -> Option<Permit<'_, T>> {
         let now = self.now();
         let mut state = self.lock();
-        if !Self::has_overdue(&state, now) {
-            return None;
-        }
-        let at = state.idle.pop_front()?;
+        let overdue = state.idle.iter().position(|&at| Self::is_overdue(&state, at, now))?;
+        let at = state.idle.remove(overdue)?;
         state.slots[at as usize].place = Place::Claimed;
         state.stats.expired += 1;
         Some(Permit::new(self, at, &state))
@@ -203,14 +201,16 @@ impl<T: Clone + Identity> Pool<T> {
         taken
     }
 
+    /// Whether the longest idle connection is overdue.
     #[inline]
     pub(super) fn has_overdue(state: &State<T>, now: Nanos) -> bool {
-        let Some(&at) = state.idle.front() else { return false };
-        if state.closed || state.open > state.policy.max {
-            return true;
-        }
+        state.idle.front().is_some_and(|&at| Self::is_overdue(state, at, now))
+    }
+
+    #[inline]
+    fn is_overdue(state: &State<T>, at: u32, now: Nanos) -> bool {
         let slot = &state.slots[at as usize];
-        let old = now >= slot.expires || now.saturating_sub(slot.since) >= state.policy.max_idle;
-        slot.era != state.era || old && state.open > state.policy.min
+        let rested = now.saturating_sub(slot.since) >= state.policy.max_idle;
+        state.is_spent(at, now) || rested && state.open > state.policy.min
     }
 }

@@ -9,9 +9,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
 
-/// The first wait for a permit of the limit, after which the pool's own idle connections are looked at; and the
-/// longest.
-const LIMIT_SLICES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+/// How long to wait for a permit of the limit before looking whether a connection of the pool's own is idle: at first,
+/// at most, and where there is none that could be.
+const LIMIT_SLICES: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(40), Duration::from_secs(1)];
 
 /// What became of an attempt to open a connection.
 enum Opening<'p> {
@@ -257,8 +258,11 @@ impl ConnectionPool {
             kwargs.set_item(intern!(py, "timeout"), slice.as_secs_f64())?;
             limit.call_method(intern!(py, "acquire"), (), Some(&kwargs))?.is_truthy()
         };
-        let (mut slice, longest) = LIMIT_SLICES;
+        let [mut slice, longest, alone] = LIMIT_SLICES;
         loop {
+            if self.core.loans().is_empty() {
+                slice = alone;
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if acquire(left.map_or(slice, |left| left.min(slice)))? {
                 return Ok(None);
