@@ -94,6 +94,7 @@ impl<T: Clone + Identity> Pool<T> {
             stats: Stats::default(),
             seed: 0x9E37_79B9_7F4A_7C15 ^ fork::this_thread() as u64,
             generation: fork::generation(),
+            forgotten: 0,
             inherited: Forked { kept: Vec::new() },
         };
         Self { born: Instant::now(), state: Leaf::new(state) }

@@ -7,7 +7,7 @@ mod lease;
 mod setup;
 
 pub use self::lease::{Connection, Lease, Ticket};
-use self::setup::{Hook, Setup, Timeout, backoff, seconds, span, thread};
+use self::setup::{Hook, Setup, Timeout, backoff, ident, seconds, span, thread};
 use super::args::{Arg, count};
 use crate::core::fork;
 use crate::core::pool as core;
@@ -509,7 +509,7 @@ impl ConnectionPool {
         let loans: Vec<_> = loans
             .into_iter()
             .map(|loan| {
-                (loan.conn.0, loan.thread, loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0))
+                (loan.conn.0, ident(loan.thread), loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0))
             })
             .collect();
         errors::module(slf.py())?.getattr("_holders")?.call1((loans,))

@@ -38,21 +38,26 @@ pub(super) struct Gate {
 
 impl Gate {
     /// Lets one through, or says when to ask again.
-    pub fn enter(&mut self, backoff: &Backoff, now: Nanos, draw: f64) -> Result<(), Nanos> {
+    pub fn enter(&mut self, backoff: &Backoff, now: Nanos) -> Result<(), Nanos> {
         if self.failures == 0 {
             return Ok(());
         }
         if now < self.until {
             return Err(self.until);
         }
-        // Whoever comes while this attempt is under way waits for it, and then a delay.
-        self.until = now.saturating_add(backoff.delay(self.failures, draw));
+        // Whoever comes while this attempt is under way waits for its end; if it hangs, not for ever.
+        self.until = now.saturating_add(backoff.most);
         Ok(())
     }
 
-    /// The attempt led to a connection.
-    pub fn succeeded(&mut self) {
-        *self = Self::default();
+    /// Whether there was no failure since the last success.
+    pub const fn is_open(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// The attempt led to a connection: whether that opens the gate.
+    pub fn succeeded(&mut self) -> bool {
+        !std::mem::take(self).is_open()
     }
 
     /// The attempt failed.
@@ -80,13 +85,13 @@ mod tests {
     #[test]
     fn after_a_failure_one_tries_at_a_time() {
         let mut gate = Gate::default();
-        assert_eq!(gate.enter(&BACKOFF, 0, 0.0), Ok(()));
-        assert_eq!(gate.enter(&BACKOFF, 0, 0.0), Ok(()));
+        assert_eq!(gate.enter(&BACKOFF, 0), Ok(()));
+        assert_eq!(gate.enter(&BACKOFF, 0), Ok(()));
         assert_eq!(gate.failed(&BACKOFF, 0, 0.0), 100);
-        assert_eq!(gate.enter(&BACKOFF, 50, 0.0), Err(100));
-        assert_eq!(gate.enter(&BACKOFF, 100, 0.0), Ok(()));
-        assert_eq!(gate.enter(&BACKOFF, 100, 0.0), Err(200));
-        gate.succeeded();
-        assert_eq!(gate.enter(&BACKOFF, 101, 0.0), Ok(()));
+        assert_eq!(gate.enter(&BACKOFF, 50), Err(100));
+        assert_eq!(gate.enter(&BACKOFF, 100), Ok(()));
+        assert_eq!(gate.enter(&BACKOFF, 100), Err(1100));
+        assert!(gate.succeeded());
+        assert_eq!(gate.enter(&BACKOFF, 101), Ok(()));
     }
 }

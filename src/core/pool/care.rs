@@ -78,8 +78,7 @@ impl<T: Clone + Identity> Pool<T> {
     pub fn enter_gate(&self, backoff: &Backoff) -> Result<(), Instant> {
         let now = self.now();
         let mut state = self.lock();
-        let draw = state.draw();
-        state.gate.enter(backoff, now, draw).map_err(|until| self.born + Duration::from_nanos(until))
+        state.gate.enter(backoff, now).map_err(|until| self.born + Duration::from_nanos(until))
     }
 
     /// Tells how an attempt to open a connection went: when to try again.
@@ -92,8 +91,11 @@ impl<T: Clone + Identity> Pool<T> {
             return backoff
                 .map(|backoff| self.born + Duration::from_nanos(state.gate.failed(backoff, now, draw)));
         };
-        state.gate.succeeded();
         state.stats.create.record(took);
+        if state.gate.succeeded() {
+            // Whoever waited for that moment need not wait for its time.
+            Self::settle_and_wake(state, now, false);
+        }
         None
     }
 
@@ -102,6 +104,11 @@ impl<T: Clone + Identity> Pool<T> {
         let now = self.now();
         let draw = self.lock().draw();
         now.saturating_add(backoff::shorten(lifetime, jitter, draw))
+    }
+
+    /// How many paid slots of a parent process this one has started without; told once.
+    pub fn take_forgotten(&self) -> u32 {
+        std::mem::take(&mut self.lock().forgotten)
     }
 
     /// Counts a connection that a check or a reset found dead.

@@ -38,6 +38,11 @@ impl<'p, T: Clone + Identity> Permit<'p, T> {
         self.with(|state, at| state.slots[at as usize].conn.clone())?
     }
 
+    /// Notes that something outside was paid for this slot: a child process asks how often that was.
+    pub fn pay(&self) {
+        self.with(|state, at| state.slots[at as usize].paid = true);
+    }
+
     /// Puts a connection into the empty slot.
     ///
     /// # Errors

@@ -61,6 +61,8 @@ pub(super) struct Slot<T> {
     pub thread: u64,
     /// Which of all loans this is.
     pub loan: u64,
+    /// Whether something outside was paid for it, see [`Permit::pay`](super::Permit::pay).
+    pub paid: bool,
     /// Where it was taken, in the caller's words.
     pub origin: Option<T>,
 }
@@ -122,6 +124,8 @@ pub(super) struct State<T> {
     pub seed: u64,
     /// The fork generation that all of the above belongs to.
     pub generation: u32,
+    /// Slots that the parent process had paid for.
+    pub forgotten: u32,
     /// What the parent process had open. Kept, never closed and never dropped.
     pub inherited: Forked<T>,
 }
@@ -132,6 +136,7 @@ impl<T: Clone + Identity> State<T> {
     pub fn enter_child(&mut self) {
         self.generation = fork::generation();
         for slot in self.slots.drain(..) {
+            self.forgotten += u32::from(slot.paid && slot.place != Place::Vacant);
             self.inherited.keep(slot.conn);
             self.inherited.keep(slot.origin);
         }
@@ -161,6 +166,7 @@ impl<T: Clone + Identity> State<T> {
             era: self.era,
             thread: 0,
             loan: 0,
+            paid: false,
             origin: None,
         };
         if let Some(at) = self.vacant.pop() {
@@ -270,7 +276,7 @@ impl<T: Clone + Identity> State<T> {
                 let Some(at) = next else { return };
                 self.slots[at as usize].place = Place::Given;
                 self.grant(at, woken);
-            } else if front.ask.create && self.has_room() {
+            } else if (front.ask.create || self.gate.is_open()) && self.has_room() {
                 let at = self.open_slot();
                 self.grant(at, woken);
             } else {

@@ -1,6 +1,6 @@
 //! A connection on its way back from the user: what runs with no lock held.
 
-use super::setup::Setup;
+use super::setup::{Setup, ident, is_succeeded};
 use super::{Conn, ConnectionPool, errors};
 use crate::core::pool::{Claim, GivenBack, NotOwned, Permit};
 use pyo3::exceptions::PyException;
@@ -162,7 +162,10 @@ impl ConnectionPool {
         else {
             return Ok(false);
         };
-        errors::module(conn.py())?.getattr("_is_gone")?.call1((loan.thread,))?.is_truthy()
+        if is_succeeded(loan.thread) {
+            return Ok(true);
+        }
+        errors::module(conn.py())?.getattr("_is_gone")?.call1((ident(loan.thread),))?.is_truthy()
     }
 
     #[cold]

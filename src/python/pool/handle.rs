@@ -4,6 +4,7 @@ use super::setup::{Setup, Timeout, thread};
 use super::{Conn, ConnectionPool, Ticket, errors};
 use crate::core::pool::{AcquireError, Asking, Claim, Permit, Taken};
 use crate::core::sync::Leaf;
+use crate::python::semaphore::Semaphore;
 use pyo3::exceptions::{PyException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -214,9 +215,11 @@ impl ConnectionPool {
             return Ok(Opening::NotYet(until));
         }
         if let Some(limit) = &setup.limit {
+            self.settle_inheritance(limit.bind(py))?;
             if let Some(other) = self.enter_limit(py, limit.bind(py), deadline)? {
                 return Ok(other);
             }
+            permit.pay();
         }
         if let Err(error) = Self::introduce(this) {
             return setup.free_limit(py).and(Err(error));
@@ -244,6 +247,16 @@ impl ConnectionPool {
         }
         self.set_last_error(py, Some(&error));
         until.map_or(Err(error), |until| Ok(Opening::NotYet(until)))
+    }
+
+    /// In a child process, gives back the permits of connections that stayed the parent's: the child has a copy of a
+    /// semaphore of threads. One that processes share still counts them for the parent.
+    fn settle_inheritance(&self, limit: &Bound<'_, PyAny>) -> PyResult<()> {
+        let forgotten = self.core.take_forgotten();
+        if forgotten > 0 && limit.is_instance_of::<Semaphore>() {
+            limit.call_method1(intern!(limit.py(), "release"), (forgotten,))?;
+        }
+        Ok(())
     }
 
     /// Waits for a permit of the limit; in between, for an idle connection. None: there is the permit.
