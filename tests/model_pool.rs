@@ -53,14 +53,8 @@ enum Way {
 }
 
 const ASK: Asking = Asking { thread: 0, create: true, deadlock: false };
-const POLICY: Policy = Policy {
-    max: 1,
-    min: 0,
-    max_waiting: u32::MAX,
-    lifo: true,
-    max_idle: u64::MAX,
-    check_after: u64::MAX,
-};
+const POLICY: Policy =
+    Policy { max: 1, min: 0, max_waiting: u32::MAX, lifo: true, max_idle: u64::MAX, check_after: u64::MAX };
 
 fn models(ways: &[Way], body: impl Fn(Way) + Sync + Send + Clone + 'static) {
     for &way in ways {

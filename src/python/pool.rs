@@ -279,6 +279,11 @@ impl ConnectionPool {
         self.give_back(conn, Claim::Thread(thread(conn.py())?), false)
     }
 
+    /// release() for an integration that knows by itself whose a connection is, whatever thread it comes from.
+    fn _give_back(&self, conn: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.give_back(conn, Claim::Heir, false)
+    }
+
     /// Close a connection that is broken, and let another one be opened in its place.
     ///
     /// Raises NotOwned as release() does.
