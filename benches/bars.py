@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import contended
 import futexes
 import memory
+
 from sluicegate._bench.report import Environment, number
 from sluicegate._bench.rows import SECTIONS
 from sluicegate._bench.timing import FULL, Result, measure

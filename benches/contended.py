@@ -14,16 +14,16 @@ from collections.abc import Sequence
 import sluicegate
 from sluicegate._bench.report import NOTE, Environment, table
 from sluicegate._bench.rows import SECTIONS
-from sluicegate._bench.timing import Effort, Result, measure
+from sluicegate._bench.timing import Effort, Pace, Result, measure
 
 
 def contests(seconds: float, rounds: int) -> list[Result]:
     """The contests of `python -m sluicegate`, for as long as is asked."""
-    effort = Effort(rounds={"contest": rounds}, seconds={"contest": seconds})
+    effort = Effort(rounds={Pace.CONTEST: rounds}, seconds={Pace.CONTEST: seconds})
     return [
         result
         for section in SECTIONS
-        if section.pace == "contest"
+        if section.pace is Pace.CONTEST
         for result in measure(section, effort, step=lambda section: None)
     ]
 

@@ -2,6 +2,7 @@
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+
 from sluicegate._bench.rows import SECTIONS
 from sluicegate._bench.timing import Statement
 

@@ -1,8 +1,9 @@
 """Semaphore and BoundedSemaphore while nobody contends; see `contended.py` for the rest."""
 
 from pytest_benchmark.fixture import BenchmarkFixture
-from sluicegate._bench.timing import Statement
 from suite import rows_of, run
+
+from sluicegate._bench.timing import Statement
 
 
 @rows_of("Semaphore", "BoundedSemaphore")

@@ -18,7 +18,7 @@ CODE = [
     ),
 ]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-UNSAFE = {"src/core/fork.rs", "src/core/park.rs"}
+UNSAFE = {"src/core/fork.rs", "src/core/park.rs", "src/python/fast.rs"}
 LONGEST = 600
 
 pytestmark = pytest.mark.skipif(not RUST, reason="not in the source tree")

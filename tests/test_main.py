@@ -15,7 +15,7 @@ from sluicegate._bench import sources
 from sluicegate._bench.program import ACTS, CLASSES, PERMITS, Act, Classes, Outcome, digest_files, program
 from sluicegate._bench.rows import SECTIONS
 from sluicegate._bench.sources import Sources
-from sluicegate._bench.timing import QUICK, Figure, Result, measure
+from sluicegate._bench.timing import QUICK, Figure, Pace, Result, measure
 
 pytestmark = pytest.mark.thread_unsafe(reason="whole processes, and timings that need the machine")
 
@@ -169,7 +169,7 @@ class Sieve:
 
 
 def test_the_program_sees_a_semaphore_that_lets_too_many_in() -> None:
-    files = sources.find(QUICK.seconds["program"])
+    files = sources.find(QUICK.seconds[Pace.PROGRAM])
     sound, leaky = (
         digest_files(Classes("sound", Semaphore=CLASSES[1].Semaphore), files).answer,
         digest_files(Classes("leaky", Semaphore=Sieve), files).answer,
@@ -215,4 +215,4 @@ def test_each_round_runs_every_rival_of_every_act() -> None:
     measure(program(files, {}, (Act("tell", tell),)), QUICK, step=lambda section: None)
     for start in range(0, len(order), 2):
         assert set(order[start : start + 2]) == {"sluicegate", "stdlib"}
-    assert len(order) == 2 * QUICK.rounds["program"]
+    assert len(order) == 2 * QUICK.rounds[Pace.PROGRAM]

@@ -9,7 +9,7 @@ from sluicegate._bench.progress import progress
 from sluicegate._bench.report import Environment, Report
 from sluicegate._bench.rows import SECTIONS
 from sluicegate._bench.sources import NoSources
-from sluicegate._bench.timing import FULL, QUICK, measure
+from sluicegate._bench.timing import FULL, QUICK, Pace, measure
 
 __all__ = ["NoSources", "run"]
 
@@ -19,9 +19,10 @@ def run(*, quick: bool = False, json_file: Path | None = None, plot_file: Path |
     effort = QUICK if quick else FULL
     environment = Environment.here()
     answers: Answers = {}
-    with progress(1 + sum(effort.rounds[pace] for pace in ["program", *(s.pace for s in SECTIONS)])) as step:
+    paces = [Pace.PROGRAM, *(section.pace for section in SECTIONS)]
+    with progress(1 + sum(effort.rounds[pace] for pace in paces)) as step:
         step("reading the standard library")
-        files = sources.find(effort.seconds["program"])
+        files = sources.find(effort.seconds[Pace.PROGRAM])
         sections = (program(files, answers, ACTS), *SECTIONS)
         results = [result for section in sections for result in measure(section, effort, step)]
     report = Report(environment, answers, results)

@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
 mod args;
+mod fast;
 mod pool;
 mod semaphore;
 mod wait;
@@ -36,6 +37,7 @@ mod _native {
         // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
         // worker's first wait, where it would be imported otherwise.
         module.py().import("threading")?;
+        super::semaphore::install_fast_methods(module.py())?;
         Ok(crate::core::fork::install()?)
     }
 }

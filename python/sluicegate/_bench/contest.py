@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from sluicegate._bench.timing import Effort, Figure, Round, Row, Trial
+from sluicegate._bench.timing import Effort, Figure, Pace, Round, Row, Trial
 
 
 class Gate(Protocol):
@@ -102,7 +102,7 @@ def contest(
         def ready(effort: Effort) -> Round:
             def run() -> tuple[float, ...]:
                 outcome = contend(
-                    new(), threads=threads, seconds=effort.seconds["contest"], hold=hold, turns=turns
+                    new(), threads=threads, seconds=effort.seconds[Pace.CONTEST], hold=hold, turns=turns
                 )
                 figures = (outcome.rate, outcome.evenness)
                 return (*figures, outcome.longest_wait * 1e3) if hold else figures

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sluicegate
 from sluicegate._bench import sources
 from sluicegate._bench.sources import Sources
-from sluicegate._bench.timing import Figure, Row, Section, Trial
+from sluicegate._bench.timing import Figure, Pace, Row, Section, Trial
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def program(files: Sources, answers: Answers, acts: Sequence[Act]) -> Section:
         Row(act.name, {classes.name: trial(act, classes) for classes in CLASSES}, (SECONDS, *act.figures))
         for act in acts
     )
-    return Section("The program", tuple(rows), pace="program")
+    return Section("The program", tuple(rows), pace=Pace.PROGRAM)
 
 
 def differences(answers: Answers) -> list[str]:

@@ -8,7 +8,7 @@ from functools import partial
 
 import sluicegate
 from sluicegate._bench.contest import Gate, contest
-from sluicegate._bench.timing import Row, Section, statement
+from sluicegate._bench.timing import Pace, Row, Section, statement
 
 
 def process_semaphore(value: int = 1) -> multiprocessing.synchronize.BoundedSemaphore:
@@ -60,7 +60,7 @@ SECTIONS = (
             Row("release(4)", statement("sem.release(4)", COUNTING)),
             Row("construct", statement("make()", SEMAPHORE, CLASS)),
         ),
-        pace="statement",
+        pace=Pace.STATEMENT,
     ),
     Section(
         "BoundedSemaphore",
@@ -69,7 +69,7 @@ SECTIONS = (
             Row("with", statement("with sem: pass", BOUNDED)),
             Row("construct", statement("make()", BOUNDED, CLASS)),
         ),
-        pace="statement",
+        pace=Pace.STATEMENT,
     ),
     Section(
         "Semaphore, contended",
@@ -78,6 +78,6 @@ SECTIONS = (
             contest("1 permit, 8 threads, a short loop inside", ONE_PERMIT, threads=8, turns=20),
             contest("2 permits, 8 threads, 0.5 ms of sleep inside", TWO_PERMITS, threads=8, hold=0.0005),
         ),
-        pace="contest",
+        pace=Pace.CONTEST,
     ),
 )

@@ -9,6 +9,7 @@ import statistics
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from math import isfinite
 from typing import Any, Literal
 
@@ -19,7 +20,12 @@ BATCHES = 3
 """A round of a statement is the best of this many batches: one that was not interrupted."""
 
 
-Pace = Literal["statement", "contest", "program"]
+class Pace(Enum):
+    """What a round of a section is made of."""
+
+    STATEMENT = "statement"
+    CONTEST = "contest"
+    PROGRAM = "program"
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,12 @@ class Effort:
 
 
 FULL = Effort(
-    rounds={"statement": 15, "contest": 4, "program": 7},
-    seconds={"statement": 0.003, "contest": 0.35, "program": 1.2},
+    rounds={Pace.STATEMENT: 15, Pace.CONTEST: 4, Pace.PROGRAM: 7},
+    seconds={Pace.STATEMENT: 0.003, Pace.CONTEST: 0.35, Pace.PROGRAM: 1.2},
 )
 QUICK = Effort(
-    rounds={"statement": 2, "contest": 1, "program": 2},
-    seconds={"statement": 0.0003, "contest": 0.05, "program": 0.1},
+    rounds={Pace.STATEMENT: 2, Pace.CONTEST: 1, Pace.PROGRAM: 2},
+    seconds={Pace.STATEMENT: 0.0003, Pace.CONTEST: 0.05, Pace.PROGRAM: 0.1},
 )
 
 
@@ -84,7 +90,7 @@ class Statement:
 
     def __call__(self, effort: Effort) -> Round:
         timer = self.timer()
-        number = _repetitions(timer, effort.seconds["statement"])
+        number = _repetitions(timer, effort.seconds[Pace.STATEMENT])
         return lambda: (min(timer.timeit(number) for _ in range(BATCHES)) / number * 1e9,)
 
 
