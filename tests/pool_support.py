@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate import ConnectionPool
 from support import wait_until
+
+from sluicegate import ConnectionPool
 
 _numbers = itertools.count()
 

@@ -17,7 +17,10 @@ import pytest
 
 
 def binary(name: str, *folders: str) -> str:
-    for place in (shutil.which(name), *(path for folder in folders for path in glob.glob(f"{folder}/{name}"))):
+    for place in (
+        shutil.which(name),
+        *(path for folder in folders for path in glob.glob(f"{folder}/{name}")),
+    ):
         if place:
             return place
     pytest.skip(f"{name} is not installed (Debian: apt-get install postgresql redis-server)")
@@ -36,8 +39,12 @@ def folder(user: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def running(command: list[str], user: str | None, ready: Callable[[], object]) -> Iterator[subprocess.Popen[bytes]]:
-    server = subprocess.Popen(command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+def running(
+    command: list[str], user: str | None, ready: Callable[[], object]
+) -> Iterator[subprocess.Popen[bytes]]:
+    server = subprocess.Popen(
+        command, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+    )
     try:
         deadline = time.monotonic() + 60
         while not ready():
@@ -75,10 +82,12 @@ def postgres() -> Iterator[str]:
             binary("postgres", "/usr/lib/postgresql/*/bin"), "-D", data, "-k", place,
             "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=40",
         ]  # fmt: skip
-        
+
         def ready() -> bool:
             """Its socket is there before it takes anybody in."""
-            asked = subprocess.run([binary("pg_isready", "/usr/lib/postgresql/*/bin"), "-h", place], capture_output=True)
+            asked = subprocess.run(
+                [binary("pg_isready", "/usr/lib/postgresql/*/bin"), "-h", place], capture_output=True
+            )
             return asked.returncode == 0
 
         with running(server, user, ready):

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from pool_support import Conn, Factory, assert_whole
+from support import Crew, wait_until
+
 from sluicegate import (
     BoundedSemaphore,
     ConnectionPool,
@@ -20,7 +22,6 @@ from sluicegate import (
     Semaphore,
 )
 from sluicegate.pool import Histogram
-from support import Crew, wait_until
 
 
 def test_a_connection_is_opened_when_none_is_idle_and_used_again_when_one_is() -> None:
@@ -121,7 +122,9 @@ def test_a_timeout_says_what_it_saw() -> None:
     pool = ConnectionPool(Factory(), 1, timeout=0.02, name="db", leak_after=60)
     held = pool.acquire()
     begin = time.monotonic()
-    with pytest.raises(PoolTimeout, match=r"(?s)pool 'db' within 0.0.*size=1, in_use=1, idle=0, waiting=0") as told:
+    with pytest.raises(
+        PoolTimeout, match=r"(?s)pool 'db' within 0.0.*size=1, in_use=1, idle=0, waiting=0"
+    ) as told:
         pool.acquire()
     assert time.monotonic() - begin >= 0.02
     assert isinstance(told.value, TimeoutError)

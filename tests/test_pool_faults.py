@@ -13,16 +13,19 @@ import time
 
 import pytest
 from pool_support import Broken, Conn, Factory, Rude, assert_whole, raising
+from support import Crew, wait_until
+
 from sluicegate import ConnectionPool, NotOwned, PoolTimeout
 from sluicegate.pool import Backoff
-from support import Crew, wait_until
 
 ERRORS = [Broken(), Rude(), KeyboardInterrupt(), SystemExit(), GeneratorExit()]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 
 
 @every_error
-def test_01_a_factory_that_raises_takes_no_capacity_and_its_caller_gets_the_error(error: BaseException) -> None:
+def test_01_a_factory_that_raises_takes_no_capacity_and_its_caller_gets_the_error(
+    error: BaseException,
+) -> None:
     factory = Factory()
     pool = ConnectionPool(factory, 2)
     for take in (pool.acquire, pool.try_acquire, pool.lease, pool.connection().__enter__):
@@ -258,13 +261,15 @@ def test_07_a_connection_held_for_too_long_is_reported(caplog: pytest.LogCapture
 def test_08_a_lease_that_is_collected_returns_its_connection_and_says_where_it_was_taken() -> None:
     resets: list[Conn] = []
     pool = ConnectionPool(Factory(), 1, reset=resets.append)
-    with pytest.warns(ResourceWarning, match=r"(?s)<Conn \d+> was not returned.*test_pool_faults.py:\d+ in test_08"):
+    with pytest.warns(
+        ResourceWarning, match=r"(?s)<Conn \d+> was not returned.*test_pool_faults.py:\d+ in test_08"
+    ):
         pool.lease()
     assert (pool.idle, len(resets)) == (1, 1)
+    cycle: list[object] = [pool.lease()]
+    cycle.append(cycle)
+    del cycle
     with pytest.warns(ResourceWarning, match="not returned"):
-        cycle: list[object] = [pool.lease()]
-        cycle.append(cycle)
-        del cycle
         gc.collect()
     assert_whole(pool)
 
@@ -276,7 +281,9 @@ def test_08_a_with_block_that_is_never_left_returns_its_connection_when_it_is_co
     assert_whole(pool)
 
 
-@pytest.mark.skipif(not getattr(__import__("sys"), "_is_gil_enabled", lambda: True)(), reason="counts references")
+@pytest.mark.skipif(
+    not getattr(__import__("sys"), "_is_gil_enabled", lambda: True)(), reason="counts references"
+)
 def test_08_a_connection_that_nobody_has_any_more_is_taken_back_by_whoever_needs_it() -> None:
     pool = ConnectionPool(Conn, 2)
     held = pool.acquire()
@@ -292,7 +299,9 @@ def test_08_a_connection_that_nobody_has_any_more_is_taken_back_by_whoever_needs
 
 @pytest.mark.parametrize("hook", ["reset", "on_release"])
 @every_error
-def test_09_a_reset_that_raises_closes_the_connection_and_serves_the_next(hook: str, error: BaseException) -> None:
+def test_09_a_reset_that_raises_closes_the_connection_and_serves_the_next(
+    hook: str, error: BaseException
+) -> None:
     factory = Factory()
     pool = ConnectionPool(factory, 1, **{hook: raising(error)})  # type: ignore[arg-type]
     conn = pool.acquire()
@@ -414,7 +423,7 @@ def test_12_a_return_to_another_pool_is_refused_and_changes_neither() -> None:
     conn = one.acquire()
     two.release(two.acquire())
     for wrong in (two.release, two.discard):
-        with pytest.raises(NotOwned, match="does not belong to pool \"two\"|does not belong to pool 'two'"):
+        with pytest.raises(NotOwned, match="does not belong to pool .two."):
             wrong(conn)
     with pytest.raises(NotOwned):
         two.release(Conn())

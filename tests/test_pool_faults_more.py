@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 import pytest
 from pool_support import Conn, Factory, assert_whole
+from support import PATIENCE, Crew, Worker, alone, report, run_python, wait_until
+
 from sluicegate import (
     ConnectionPool,
     NotOwned,
@@ -23,7 +25,6 @@ from sluicegate import (
     PoolTimeout,
     Semaphore,
 )
-from support import PATIENCE, Crew, Worker, alone, report, run_python, wait_until
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -394,7 +395,10 @@ def test_22_threads_that_wait_for_one_another_are_told_and_the_rest_is_served() 
 
 def test_22_without_that_a_timeout_names_the_deadlock() -> None:
     pool = ConnectionPool(Factory(), 1)
-    with pool.connection(), pytest.raises(PoolTimeout, match="every connection is with a thread that waits here"):
+    with (
+        pool.connection(),
+        pytest.raises(PoolTimeout, match="every connection is with a thread that waits here"),
+    ):
         pool.acquire(timeout=0.01)
     assert_whole(pool)
 
@@ -421,7 +425,15 @@ def test_23_every_callback_may_use_the_pool() -> None:
         return factory()
 
     pool = ConnectionPool(
-        create, 4, check=use, check_after=0, reset=use, close=use, on_create=use, on_acquire=use, on_release=use
+        create,
+        4,
+        check=use,
+        check_after=0,
+        reset=use,
+        close=use,
+        on_create=use,
+        on_acquire=use,
+        on_release=use,
     )
     with Crew() as crew:
         for _ in range(3):
@@ -469,7 +481,9 @@ def test_27_a_connection_that_is_never_idle_is_replaced_when_its_life_is_over() 
     end = time.monotonic() + 0.3
     with Crew() as crew:
         for _ in range(3):
-            crew.start(lambda: [pool.release(pool.acquire()) for _ in iter(lambda: time.monotonic() < end, False)])
+            crew.start(
+                lambda: [pool.release(pool.acquire()) for _ in iter(lambda: time.monotonic() < end, False)]
+            )
     assert len(factory.made) >= 3
     assert len(factory.open) <= 1
 
@@ -499,12 +513,15 @@ pool.wait()
 
 
 @pytest.mark.thread_unsafe(reason="it starts processes")
-@pytest.mark.parametrize("arguments", ["", "min_size=2", "create_timeout=60, min_size=1", "background=True, leak_after=1"])
+@pytest.mark.parametrize(
+    "arguments", ["", "min_size=2", "create_timeout=60, min_size=1", "background=True, leak_after=1"]
+)
 @pytest.mark.parametrize(
     "body",
     [
         "pool.release(pool.acquire())",
-        "c = pool.acquire(); threading.Thread(target=lambda: [pool.acquire(None) for _ in range(3)], daemon=True).start(); time.sleep(0.05); pool.release(c)",
+        "c = pool.acquire(); threading.Thread(target=lambda: [pool.acquire(None) for _ in range(3)], "
+        "daemon=True).start(); time.sleep(0.05); pool.release(c)",
         "keep = [pool, pool.acquire(), pool.lease]; keep.append(keep); pool.release(keep[1])",
     ],
     ids=["plain", "daemons wait", "cycle"],

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from servers import postgres, redis_server
-from sluicegate import ConnectionPool, PoolTimeout
 from support import Crew, wait_until
+
+from sluicegate import ConnectionPool, PoolTimeout
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 pytestmark = pytest.mark.thread_unsafe(reason="it starts servers, and a crew of its own")
@@ -126,9 +127,8 @@ def test_psycopg_connections_that_the_server_kills_are_replaced(dsn: str) -> Non
         pool.release(conn)
     with psycopg.connect(dsn, autocommit=True) as admin:
         admin.execute("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", (pids,))
-        wait_until(
-            lambda: admin.execute("select count(*) from pg_stat_activity where pid = any(%s)", (pids,)).fetchone() == (0,)
-        )  # fmt: skip
+        count = "select count(*) from pg_stat_activity where pid = any(%s)"
+        wait_until(lambda: admin.execute(count, (pids,)).fetchone() == (0,))
     for _ in range(6):
         with pool.connection() as conn:
             assert conn.execute("select 1").fetchone() == (1,)
@@ -162,7 +162,9 @@ def test_redis_clients_are_shared_out(redis_url: str) -> None:
 
 
 def engines(url: str, **options: Any) -> Iterator[Any]:
-    sqlalchemy = pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (pip install sqlalchemy)")
+    sqlalchemy = pytest.importorskip(
+        "sqlalchemy", reason="SQLAlchemy is not installed (pip install sqlalchemy)"
+    )
     from sluicegate.integrations.sqlalchemy import SluicegatePool
 
     engine = sqlalchemy.create_engine(url, poolclass=SluicegatePool, **options)
@@ -176,7 +178,7 @@ def test_sqlalchemy_over_sqlite_behaves_as_with_its_own_pool(tmp_path: Path) -> 
 
 
 def test_sqlalchemy_over_postgresql_behaves_as_with_its_own_pool(dsn: str) -> None:
-    place = dsn.split()[0].partition("=")[2]
+    place = dsn.split(maxsplit=1)[0].partition("=")[2]
     url = f"postgresql+psycopg://postgres@/postgres?host={place}"
     for engine in engines(url, pool_size=2, max_overflow=1, pool_timeout=0.05, pool_pre_ping=True):
         sqlalchemy_pool_story(engine)

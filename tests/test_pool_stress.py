@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from pool_support import Broken, Conn, Rude
+from support import Crew
+
 from sluicegate import BoundedSemaphore, ConnectionPool, NotOwned, PoolError
 from sluicegate.pool import Backoff
-from support import Crew
 
 THREADS = 16
 SIZE = 5
@@ -147,7 +148,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "checked": {"check_after": 0},
     "short lives": {"max_lifetime": 0.01, "max_idle": 0.005, "jitter": 0.5},
-    "retry": {"retry": Backoff(0.001, 0.01, 0.5), "detect_deadlock": True, "max_waiting": 6, "leak_after": 0.1},
+    "retry": {
+        "retry": Backoff(0.001, 0.01, 0.5),
+        "detect_deadlock": True,
+        "max_waiting": 6,
+        "leak_after": 0.1,
+    },
     "create elsewhere": {"create_timeout": 0.001},
     "limit": {"limit": BoundedSemaphore(3)},
     "bare": {"reset": None, "check": None, "on_acquire": None, "on_release": None, "on_create": None},
@@ -181,9 +187,7 @@ def test_a_storm_leaves_the_pool_whole(
     for conn in list(weather.conns):
         conn.dead = False
     capacity = min(SIZE, 3 if "limit" in options else SIZE)
-    taken = []
-    for _ in range(capacity):
-        taken.append(pool.acquire(timeout=20))
+    taken = [pool.acquire(timeout=20) for _ in range(capacity)]
     assert len({id(conn) for conn in taken}) == capacity
     for conn in taken:
         pool.release(conn)

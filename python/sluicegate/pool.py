@@ -144,7 +144,9 @@ class Holder(Generic[C]):
 
 
 def _stats(counters: list[tuple[str, int]], times: Sequence[tuple[list[int], int, int]]) -> PoolStats:
-    wait, use, create = (Histogram(tuple(counts), total / 1e9, longest / 1e9) for counts, total, longest in times)
+    wait, use, create = (
+        Histogram(tuple(counts), total / 1e9, longest / 1e9) for counts, total, longest in times
+    )
     return PoolStats(**dict(counters), wait=wait, use=use, create=create)
 
 
@@ -203,7 +205,9 @@ def _full(pool: ConnectionPool[Any]) -> PoolFull:
 
 
 def _deadlock(pool: ConnectionPool[Any]) -> PoolDeadlock:
-    return PoolDeadlock(f"every connection of {_called(pool)} is with a thread that waits for one ({_sizes(pool)})")
+    return PoolDeadlock(
+        f"every connection of {_called(pool)} is with a thread that waits for one ({_sizes(pool)})"
+    )
 
 
 def _lease_ended() -> NotOwned:
@@ -239,7 +243,7 @@ class _Attempt:
     def run(self, factory: Callable[[], Any], ticket: Any) -> None:
         try:
             self.made = factory()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by whoever asked, or told to the pool
             self.error = error
         with self.lock:
             self.done.set()
@@ -265,7 +269,9 @@ def _create_within(factory: Callable[[], C], ticket: Any, seconds: float) -> C:
         thread.start()
         attempt.done.wait(None if seconds == float("inf") else seconds)
         if attempt.give_up():
-            raise PoolTimeout(f"the factory gave no connection within {seconds:.3g} s")
+            raise PoolTimeout(  # noqa: TRY301 - caught as what ends a wait, like Ctrl-C
+                f"the factory gave no connection within {seconds:.3g} s"
+            )
     except BaseException as error:
         if thread.ident is not None and (attempt.late or attempt.give_up()):
             error.__sluicegate_late__ = True  # type: ignore[attr-defined]
@@ -286,7 +292,9 @@ class _Helper:
 
     def __init__(self) -> None:
         self.pools: weakref.WeakSet[ConnectionPool[Any]] = weakref.WeakSet()
-        self.told: weakref.WeakKeyDictionary[ConnectionPool[Any], set[tuple[int, int]]] = weakref.WeakKeyDictionary()
+        self.told: weakref.WeakKeyDictionary[ConnectionPool[Any], set[tuple[int, int]]] = (
+            weakref.WeakKeyDictionary()
+        )
         self.poke = threading.Event()
         self.stopped = False
         self.thread: threading.Thread | None = None
@@ -309,7 +317,7 @@ class _Helper:
     def tend(self, pool: ConnectionPool[Any]) -> None:
         try:
             leak_after = pool._tend()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one pool's callbacks are not the others' end
             log.warning("%s: %r", _called(pool), error)
             return
         if pool.closed:
@@ -354,13 +362,13 @@ def _at_exit() -> None:
     for pool in list(_known):
         try:
             pool._close_idle()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the others are to be closed too
             log.warning("%s: %r", _called(pool), error)
 
 
 def _after_fork() -> None:
     """The child has no helper thread; a pool asks for one again when it opens a connection there."""
-    global _helper
+    global _helper  # noqa: PLW0603 - the one of this process
     _helper = _Helper()
 
 
