@@ -423,7 +423,7 @@ def test_12_a_return_to_another_pool_is_refused_and_changes_neither() -> None:
     conn = one.acquire()
     two.release(two.acquire())
     for wrong in (two.release, two.discard):
-        with pytest.raises(NotOwned, match="does not belong to pool .two."):
+        with pytest.raises(NotOwned, match=r"does not belong to pool .two."):
             wrong(conn)
     with pytest.raises(NotOwned):
         two.release(Conn())

@@ -448,7 +448,7 @@ def test_25_lifetimes_are_drawn_once_and_apart() -> None:
     factory = Factory()
     pool = ConnectionPool(factory, 8, max_lifetime=0.4, jitter=1.0)
     held = [pool.acquire() for _ in range(8)]
-    ends = []
+    ends: list[float] = []
     begin = time.monotonic()
     while len(ends) < 8 and time.monotonic() - begin < 5:
         for conn in held:
@@ -520,8 +520,8 @@ pool.wait()
     "body",
     [
         "pool.release(pool.acquire())",
-        "c = pool.acquire(); threading.Thread(target=lambda: [pool.acquire(None) for _ in range(3)], "
-        "daemon=True).start(); time.sleep(0.05); pool.release(c)",
+        "c = pool.acquire(); wait = lambda: [pool.acquire(None) for _ in range(3)]\n"  # noqa: ISC004
+        "threading.Thread(target=wait, daemon=True).start(); time.sleep(0.05); pool.release(c)",
         "keep = [pool, pool.acquire(), pool.lease]; keep.append(keep); pool.release(keep[1])",
     ],
     ids=["plain", "daemons wait", "cycle"],

@@ -77,6 +77,10 @@ class Backoff:
 
     `first`, then twice as long each time up to `most`, each shortened by a random part of up to `jitter`. The pool
     shares one such wait: after a failure one thread tries at a time.
+
+    >>> from sluicegate import Backoff, ConnectionPool
+    >>> ConnectionPool(dict, retry=Backoff(first=0.05, most=2.0)).acquire()
+    {}
     """
 
     first: float = 0.1

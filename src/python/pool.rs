@@ -16,7 +16,7 @@ use crate::core::sync::Leaf;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -38,8 +38,8 @@ fn key(conn: &Bound<'_, PyAny>) -> usize {
 
 /// The line of Python that is running: a code object and a line number.
 fn origin(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let frame = py.import(intern!(py, "sys"))?.call_method0(intern!(py, "_getframe"))?;
-    let (code, line) = (frame.getattr(intern!(py, "f_code"))?, frame.getattr(intern!(py, "f_lineno"))?);
+    let frame = py.import("sys")?.call_method0("_getframe")?;
+    let (code, line) = (frame.getattr("f_code")?, frame.getattr("f_lineno")?);
     Ok((code, line).into_pyobject(py)?.into_any().unbind())
 }
 
@@ -124,8 +124,8 @@ impl ConnectionPool {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let sys = py.import(intern!(py, "sys"))?;
-        let counts_references = match sys.getattr_opt(intern!(py, "_is_gil_enabled"))? {
+        let sys = py.import("sys")?;
+        let counts_references = match sys.getattr_opt("_is_gil_enabled")? {
             Some(enabled) => enabled.call0()?.is_truthy()?,
             None => true,
         };

@@ -30,7 +30,7 @@ class SluicegatePool(Pool):
         **kw: Any,
     ) -> None:
         super().__init__(creator, **kw)
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "pool_size": pool_size, "max_overflow": max_overflow, "timeout": timeout, "use_lifo": use_lifo
         }  # fmt: skip
         # SQLAlchemy itself recycles, pings and resets what it checks out and in.

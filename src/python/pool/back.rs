@@ -4,7 +4,6 @@ use super::setup::{Setup, ident, is_succeeded};
 use super::{Conn, ConnectionPool, errors};
 use crate::core::pool::{Claim, GivenBack, NotOwned, Permit};
 use pyo3::exceptions::PyException;
-use pyo3::intern;
 use pyo3::prelude::*;
 
 impl ConnectionPool {
@@ -131,7 +130,7 @@ impl ConnectionPool {
         if !self.counts_references {
             return Ok(());
         }
-        let count = py.import(intern!(py, "sys"))?.getattr(intern!(py, "getrefcount"))?;
+        let count = py.import("sys")?.getattr("getrefcount")?;
         let count = |conn: &Bound<'_, PyAny>| count.call1((conn,))?.extract::<usize>();
         // One reference, and those that counting takes.
         let alone = count(&pyo3::types::PyDict::new(py))?;

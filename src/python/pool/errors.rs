@@ -3,13 +3,12 @@
 use crate::core::pool::NotOwned;
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
 
-/// The module `sluicegate.pool`, whose Python half this is.
-pub fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    MODULE.get_or_try_init(py, || Ok(py.import("sluicegate.pool")?.unbind())).map(|module| module.bind(py))
+/// The module `sluicegate.pool`, whose native half this is. It is looked up anew each time: whoever fills a lazy cell at
+/// the moment of a fork leaves the child to wait for it for ever.
+pub fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("sluicegate.pool")
 }
 
 fn raise(py: Python<'_>, class: &str, message: String) -> PyErr {

@@ -6,7 +6,6 @@ use crate::core::pool::{AcquireError, Asking, Claim, Permit, Taken};
 use crate::core::sync::Leaf;
 use crate::python::semaphore::Semaphore;
 use pyo3::exceptions::{PyException, PyTypeError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -254,7 +253,7 @@ impl ConnectionPool {
     fn settle_inheritance(&self, limit: &Bound<'_, PyAny>) -> PyResult<()> {
         let forgotten = self.core.take_forgotten();
         if forgotten > 0 && limit.is_instance_of::<Semaphore>() {
-            limit.call_method1(intern!(limit.py(), "release"), (forgotten,))?;
+            limit.call_method1("release", (forgotten,))?;
         }
         Ok(())
     }
@@ -268,8 +267,8 @@ impl ConnectionPool {
     ) -> PyResult<Option<Opening<'_>>> {
         let acquire = |slice: Duration| -> PyResult<bool> {
             let kwargs = pyo3::types::PyDict::new(py);
-            kwargs.set_item(intern!(py, "timeout"), slice.as_secs_f64())?;
-            limit.call_method(intern!(py, "acquire"), (), Some(&kwargs))?.is_truthy()
+            kwargs.set_item("timeout", slice.as_secs_f64())?;
+            limit.call_method("acquire", (), Some(&kwargs))?.is_truthy()
         };
         let [mut slice, longest, alone] = LIMIT_SLICES;
         loop {
@@ -314,7 +313,7 @@ impl ConnectionPool {
         ));
         let raw = match &made {
             // The thread that opens it has the ticket, and will put the connection into the pool.
-            Err(error) if error.value(py).hasattr(intern!(py, "__sluicegate_late__"))? => None,
+            Err(error) if error.value(py).hasattr("__sluicegate_late__")? => None,
             _ => ticket.get().raw.lock().take(),
         };
         match raw {

@@ -7,7 +7,7 @@ use crate::core::sync::Leaf;
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 
 /// A connection that is out, and the number of its loan.
 type Loan = Option<(Py<PyAny>, u64)>;
@@ -189,9 +189,7 @@ fn warn(py: Python<'_>, conn: &Bound<'_, PyAny>, origin: Option<&Py<PyAny>>) -> 
     };
     let text =
         format!("{} was not returned to its pool, but collected; taken {}", conn.repr()?, place.str()?);
-    py.import(intern!(py, "warnings"))?
-        .call_method1(intern!(py, "warn"), (text, py.get_type::<PyResourceWarning>()))
-        .map(drop)
+    py.import("warnings")?.call_method1("warn", (text, py.get_type::<PyResourceWarning>())).map(drop)
 }
 
 /// The right to one connection in the hands of a helper thread that opens it.

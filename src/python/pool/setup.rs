@@ -8,7 +8,7 @@ use crate::python::wait::deadline;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -139,7 +139,7 @@ impl Setup {
         let closed = if self.close.is_set() {
             self.close.call(conn).map(drop)
         } else {
-            match conn.getattr_opt(intern!(py, "close")) {
+            match conn.getattr_opt("close") {
                 Ok(Some(close)) => close.call0().map(drop),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
@@ -157,7 +157,7 @@ impl Setup {
     /// Gives a permit of the limit back.
     pub fn free_limit(&self, py: Python<'_>) -> PyResult<()> {
         match &self.limit {
-            Some(limit) => limit.call_method0(py, intern!(py, "release")).map(drop),
+            Some(limit) => limit.call_method0(py, "release").map(drop),
             None => Ok(()),
         }
     }
@@ -166,7 +166,7 @@ impl Setup {
     pub fn is_pressed(&self, py: Python<'_>) -> PyResult<bool> {
         let Some(limit) = &self.limit else { return Ok(false) };
         let limit = limit.bind(py);
-        for name in [intern!(py, "pressure"), intern!(py, "waiting")] {
+        for name in ["pressure", "waiting"] {
             if let Some(waiting) = limit.getattr_opt(name)? {
                 let waiting = if waiting.is_callable() { waiting.call0()? } else { waiting };
                 return waiting.is_truthy();
@@ -209,8 +209,7 @@ pub fn thread(py: Python<'_>) -> PyResult<u64> {
 #[cold]
 fn new_thread(py: Python<'_>) -> PyResult<u64> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let ident: u64 =
-        py.import(intern!(py, "threading"))?.call_method0(intern!(py, "get_ident"))?.extract()?;
+    let ident: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
     let name = (COUNT.fetch_add(1, Ordering::Relaxed) << 48) | (ident & IDENT);
     THREADS.get_or_init(|| Leaf::new(HashMap::new())).lock().insert(ident & IDENT, name);
     Ok(name)
