@@ -1,4 +1,4 @@
-"""The thirty faults that connection pools are known for, one by one; numbers as in docs/decisions/pool.md.
+"""The thirty faults that connection pools are known for, one by one; numbers as in decision 10.
 
 After each of them the whole capacity is there, no connection has two users, none is lost, and whoever waited was
 served or told at once. 14 to 30 are in test_pool_faults_more.py.
