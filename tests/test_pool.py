@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pool_support import Conn, Factory, assert_whole
-from support import Crew, wait_until
+from support import Crew, alone, wait_until
 
 from sluicegate import (
     BoundedSemaphore,
@@ -283,8 +283,8 @@ def test_wait_opens_the_least_there_is_to_be() -> None:
     pool.wait()
     assert (pool.size, pool.idle) == (2, 2)
     pool.close()
-    with pytest.raises(PoolError):
-        pool.acquire()
+    with pytest.raises(PoolClosed):
+        pool.wait()
 
 
 def test_a_helper_thread_opens_the_least_and_closes_what_is_too_old() -> None:
@@ -431,3 +431,20 @@ def test_a_pool_in_a_cycle_is_collected_with_its_connections() -> None:
     gc.collect()
     assert watch() is None
     assert seen() is None
+
+
+@alone()
+def test_a_collection_at_any_moment_of_a_pools_making_finds_nothing_half_made() -> None:
+    class Pool(ConnectionPool[Conn]):
+        pass
+
+    class Bare(ConnectionPool[Conn]):
+        __slots__ = ()
+
+    gc.set_threshold(1, 1, 1)
+    for _ in range(300):
+        for make in (ConnectionPool, Pool, Bare):
+            pool = make(Conn, 2)
+            with pool.connection(), pool.lease():
+                pool.stats()
+    gc.set_threshold(700, 10, 10)

@@ -248,6 +248,7 @@ def test_07_a_connection_of_a_thread_that_has_ended_is_reported_and_may_be_retur
     assert_whole(pool)
 
 
+@pytest.mark.thread_unsafe(reason="the log is the process's")
 def test_07_a_connection_held_for_too_long_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     pool = ConnectionPool(Factory(), 1, leak_after=0.01, background=True, name="leaky")
     with caplog.at_level(logging.WARNING, "sluicegate.pool"), pool.connection():

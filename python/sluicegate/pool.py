@@ -300,22 +300,26 @@ class _Helper:
             weakref.WeakKeyDictionary()
         )
         self.poke = threading.Event()
+        # A set cannot be looked through while another thread adds to it.
+        self.lock = threading.Lock()
         self.stopped = False
         self.thread: threading.Thread | None = None
 
     def look_after(self, pool: ConnectionPool[Any]) -> None:
-        self.pools.add(pool)
-        if self.thread is None and not self.stopped:
-            self.thread = threading.Thread(target=self.run, name="sluicegate-pool", daemon=True)
-            self.thread.start()
+        with self.lock:
+            self.pools.add(pool)
+            if self.thread is None and not self.stopped:
+                self.thread = threading.Thread(target=self.run, name="sluicegate-pool", daemon=True)
+                self.thread.start()
         self.poke.set()
 
     def run(self) -> None:
         while not self.stopped:
             self.poke.clear()
-            for pool in list(self.pools):
-                self.tend(pool)
-                del pool
+            with self.lock:
+                pools = list(self.pools)
+            while pools:
+                self.tend(pools.pop())
             self.poke.wait(self.PERIOD)
 
     def tend(self, pool: ConnectionPool[Any]) -> None:
@@ -325,7 +329,8 @@ class _Helper:
             log.warning("%s: %r", _called(pool), error)
             return
         if pool.closed:
-            self.pools.discard(pool)
+            with self.lock:
+                self.pools.discard(pool)
         if leak_after is not None:
             self.report_leaks(pool, leak_after)
 
@@ -355,7 +360,8 @@ _known: weakref.WeakSet[ConnectionPool[Any]] = weakref.WeakSet()
 
 
 def _introduce(pool: ConnectionPool[Any], background: bool) -> None:
-    _known.add(pool)
+    with _helper.lock:
+        _known.add(pool)
     if background:
         _helper.look_after(pool)
 
@@ -363,7 +369,9 @@ def _introduce(pool: ConnectionPool[Any], background: bool) -> None:
 @atexit.register
 def _at_exit() -> None:
     _helper.stop()
-    for pool in list(_known):
+    with _helper.lock:
+        pools = list(_known)
+    for pool in pools:
         try:
             pool._close_idle()
         except Exception as error:  # noqa: BLE001 - the others are to be closed too

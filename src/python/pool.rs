@@ -62,7 +62,9 @@ fn origin(py: Python<'_>) -> PyResult<Py<PyAny>> {
 ///
 /// Raises TypeError and ValueError for arguments that make no sense. Corresponds to SQLAlchemy's `QueuePool` and
 /// psycopg's `ConnectionPool`.
-#[pyclass(frozen, subclass, dict, weakref, generic, module = "sluicegate")]
+// No `dict`: CPython 3.11 makes one inside `object.__new__`, which may start a collection, and that would traverse a pool
+// that is not there yet. A subclass may have one, made in another way.
+#[pyclass(frozen, subclass, weakref, generic, module = "sluicegate")]
 pub struct ConnectionPool {
     core: core::Pool<Conn>,
     setup: OnceLock<Setup>,
@@ -381,6 +383,9 @@ impl ConnectionPool {
         let deadline = setup::after(seconds("timeout", timeout)?);
         if pool.fill(slf, deadline)? {
             return Ok(());
+        }
+        if pool.core.is_closed() {
+            return Err(errors::closed(slf.py(), pool.name()));
         }
         let last = pool.last_error(slf.py());
         Err(errors::made(slf.py(), "_timeout", (slf, timeout.unwrap_or(0.0), last, false)))

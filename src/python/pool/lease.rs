@@ -58,7 +58,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        drop_loan(&self.pool, &self.loan, None);
+        drop_loan(&self.pool, self.loan.get_mut(), None);
     }
 }
 
@@ -140,7 +140,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        drop_loan(&self.pool, &self.loan, Some(&self.origin));
+        drop_loan(&self.pool, self.loan.get_mut(), Some(&self.origin));
     }
 }
 
@@ -160,8 +160,8 @@ fn visit_loan(loan: &Leaf<Loan>, visit: &PyVisit<'_>) -> Result<(), PyTraverseEr
 }
 
 /// Returns the connection of a holder that was collected.
-fn drop_loan(pool: &Py<ConnectionPool>, loan: &Leaf<Loan>, origin: Option<&Py<PyAny>>) {
-    let Some((conn, number)) = loan.lock().take() else { return };
+fn drop_loan(pool: &Py<ConnectionPool>, loan: &mut Loan, origin: Option<&Py<PyAny>>) {
+    let Some((conn, number)) = loan.take() else { return };
     // Not at the end of the interpreter, which closes everything by itself.
     let attached = Python::try_attach(|py| {
         // Whoever dropped the last reference may be on his way to raise.
