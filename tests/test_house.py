@@ -64,6 +64,11 @@ def test_a_thread_sleeps_in_one_file() -> None:
     }
 
 
+def test_nothing_is_interned_after_the_import() -> None:
+    """`intern!` lets other threads run while it fills its cell: a child forked then would wait for ever for it."""
+    assert found(r"intern!\(", RUST) == []
+
+
 def test_nothing_panics_by_design() -> None:
     assert found(r"\.(unwrap|expect)\(", RUST) == []
 

@@ -1,6 +1,19 @@
 """Native semaphores, channels and connection pools; see the README for the drop-in rule."""
 
-from sluicegate._native import BoundedSemaphore, Closed, ConnectionPool, Lease, Semaphore
+from queue import Empty, Full
+
+from sluicegate._native import (
+    BoundedSemaphore,
+    Channel,
+    Closed,
+    ConnectionPool,
+    Lease,
+    Semaphore,
+    Timer,
+    after,
+    select,
+    tick,
+)
 from sluicegate.pool import (
     Backoff,
     NotOwned,
@@ -14,8 +27,11 @@ from sluicegate.pool import (
 __all__ = [
     "Backoff",
     "BoundedSemaphore",
+    "Channel",
     "Closed",
     "ConnectionPool",
+    "Empty",
+    "Full",
     "Lease",
     "NotOwned",
     "PoolClosed",
@@ -24,4 +40,8 @@ __all__ = [
     "PoolFull",
     "PoolTimeout",
     "Semaphore",
+    "Timer",
+    "after",
+    "select",
+    "tick",
 ]

@@ -13,9 +13,12 @@
 //! 4. **A fork leaves ghosts.** The child's copy of a waitlist names threads that are not there. The first look
 //!    at a list after a fork removes them and hands back what they had been granted: see [`fork`].
 
+pub mod channel;
 pub mod fork;
 pub mod park;
 pub mod pool;
+pub mod select;
 pub mod semaphore;
 pub mod sync;
+pub mod timer;
 pub mod waitlist;

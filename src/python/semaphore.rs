@@ -7,7 +7,7 @@ use crate::core::semaphore as core;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 /// A counter of permits: acquire() takes one, waiting while there is none, and release() puts one back.
 ///
@@ -197,7 +197,7 @@ impl Semaphore {
     ) -> PyResult<()> {
         if Self::is_subclassed(slf.as_borrowed()) {
             // It may have a release() of its own, and `threading` calls it.
-            return slf.call_method0(intern!(slf.py(), "release")).map(drop);
+            return slf.call_method0("release").map(drop);
         }
         Ok(slf.get().core.release(1)?)
     }
