@@ -7,7 +7,7 @@ mod args;
 mod channel;
 mod fast;
 mod pool;
-@@
+mod select;
 mod semaphore;
 mod wait;
 
