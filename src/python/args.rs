@@ -24,7 +24,7 @@ impl<'a, 'py> Arg<'a, 'py> {
     pub const ABSENT: Self = Self(None);
 
     /// An argument as if it had been given.
-    pub fn given<T>(object: &'a Bound<'py, T>) -> Self {
+    pub fn of<T>(object: &'a Bound<'py, T>) -> Self {
         Self(Some(object.as_any().as_borrowed()))
     }
 
@@ -47,6 +47,12 @@ impl<'a, 'py> Arg<'a, 'py> {
     #[inline]
     pub fn truth(&self) -> PyResult<bool> {
         self.0.as_ref().map_or(Ok(true), |given| given.is_truthy())
+    }
+
+    /// What was given, if anything was.
+    #[inline]
+    pub fn given(&self) -> Option<&Bound<'py, PyAny>> {
+        self.0.as_deref()
     }
 
     /// How many permits are asked for: one or more; left out, one.

@@ -6,6 +6,7 @@
 mod args;
 mod channel;
 mod fast;
+mod pool;
 mod queue;
 mod select;
 mod semaphore;
@@ -40,6 +41,8 @@ mod _native {
     use super::Closed;
     #[pymodule_export]
     use super::channel::Channel;
+    #[pymodule_export]
+    use super::pool::{Connection, ConnectionPool, Lease, Ticket};
     #[pymodule_export]
     use super::queue::{LifoQueue, PriorityQueue, Queue, SimpleQueue};
     #[pymodule_export]

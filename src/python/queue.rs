@@ -192,7 +192,7 @@ impl Queue {
     fn put_nowait(slf: &Bound<'_, Self>, item: &Bound<'_, PyAny>) -> PyResult<Item> {
         let py = slf.py();
         if Self::is_plain(slf) {
-            Self::put_patiently(slf, item, &Arg::given(&PyBool::new(py, false)), None)?;
+            Self::put_patiently(slf, item, &Arg::of(&PyBool::new(py, false)), None)?;
             return Ok(py.None());
         }
         let block = PyDict::new(py);
@@ -204,7 +204,7 @@ impl Queue {
     fn get_nowait(slf: &Bound<'_, Self>) -> PyResult<Item> {
         let py = slf.py();
         if Self::is_plain(slf) {
-            return Self::get_patiently(slf, &Arg::given(&PyBool::new(py, false)), None);
+            return Self::get_patiently(slf, &Arg::of(&PyBool::new(py, false)), None);
         }
         let block = PyDict::new(py);
         block.set_item("block", false)?;
