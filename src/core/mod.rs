@@ -16,5 +16,7 @@
 pub mod fork;
 pub mod park;
 pub mod semaphore;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod shared;
 pub mod sync;
 pub mod waitlist;
