@@ -1,4 +1,5 @@
 //! A real fork, with threads asleep in a primitive: the child must not see them.
+#![allow(clippy::unwrap_used, missing_docs)]
 #![cfg(all(unix, not(loom)))]
 
 use sluicegate::core::fork;

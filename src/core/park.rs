@@ -181,7 +181,7 @@ impl Waiter {
     pub fn new() -> Self {
         Self {
             state: AtomicU32::new(WAITING),
-            waker: Waker::Thread(imp::Sleeper::default()),
+            waker: Waker::Thread(imp::Sleeper::new()),
             thread: fork::this_thread(),
         }
     }
@@ -257,7 +257,7 @@ impl Waiter {
 
 /// A futex on the waiter's own word: no table shared between objects, so nothing that a fork could leave behind,
 /// and a wait that a signal interrupts.
-#[cfg(all(target_os = "linux", not(loom)))]
+#[cfg(all(target_os = "linux", not(any(loom, portable_park))))]
 mod imp {
     use super::{AtomicU32, Instant};
     use std::ptr;
@@ -268,10 +268,14 @@ mod imp {
         Interrupted,
     }
 
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub struct Sleeper;
 
     impl Sleeper {
+        pub const fn new() -> Self {
+            Self
+        }
+
         #[allow(clippy::unused_self)]
         pub fn wait(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Waited {
             let timeout = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
@@ -279,7 +283,8 @@ mod imp {
                 Some(left) if left.is_zero() => return Waited::TimedOut,
                 Some(left) => Some(libc::timespec {
                     tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-                    // Below 10^9, so it fits every platform's `c_long`.
+                    // Below 10^9, so it fits every platform's `c_long`, which may be an i32.
+                    #[allow(clippy::unnecessary_fallible_conversions)]
                     tv_nsec: left.subsec_nanos().try_into().unwrap_or(999_999_999),
                 }),
             };
@@ -323,7 +328,9 @@ mod imp {
 }
 
 /// A condition of the waiter's own, from `std`: self-contained like the futex, but deaf to signals.
-#[cfg(not(any(target_os = "linux", loom)))]
+///
+/// For every other platform; `--cfg portable_park` has Linux use it, so that it is tested.
+#[cfg(all(any(not(target_os = "linux"), portable_park), not(loom)))]
 mod imp {
     use super::{AtomicU32, Instant};
     use std::sync::atomic::Ordering;
@@ -336,13 +343,17 @@ mod imp {
         Interrupted,
     }
 
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub struct Sleeper {
         gate: Mutex<()>,
         moved: Condvar,
     }
 
     impl Sleeper {
+        pub const fn new() -> Self {
+            Self { gate: Mutex::new(()), moved: Condvar::new() }
+        }
+
         pub fn wait(&self, word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> Waited {
             let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
             if word.load(Ordering::Acquire) != expected {
@@ -383,13 +394,11 @@ mod imp {
     #[derive(Debug)]
     pub struct Sleeper(loom::sync::Notify);
 
-    impl Default for Sleeper {
-        fn default() -> Self {
+    impl Sleeper {
+        pub fn new() -> Self {
             Self(loom::sync::Notify::new())
         }
-    }
 
-    impl Sleeper {
         pub fn wait(&self, _word: &AtomicU32, _expected: u32, _deadline: Option<Instant>) -> Waited {
             self.0.wait();
             Waited::Woken

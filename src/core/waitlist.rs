@@ -37,9 +37,14 @@ struct Place<A> {
     linked: bool,
 }
 
-/// The queue.
+/// The queue. One pointer, null until somebody has joined: most objects are never waited for.
 #[derive(Debug)]
 pub struct Waitlist<A> {
+    body: Option<Box<Body<A>>>,
+}
+
+#[derive(Debug)]
+struct Body<A> {
     places: Vec<Place<A>>,
     head: u32,
     tail: u32,
@@ -63,79 +68,85 @@ impl<A> Waitlist<A> {
     /// An empty list; it allocates nothing until somebody joins.
     #[must_use]
     pub const fn new() -> Self {
-        Self { places: Vec::new(), head: NIL, tail: NIL, free: NIL, linked: 0, taken: 0, generation: 0 }
+        Self { body: None }
     }
 
     /// How many wait in the queue.
     #[inline]
     #[must_use]
-    pub const fn len(&self) -> u32 {
-        self.linked
+    pub fn len(&self) -> u32 {
+        self.body.as_ref().map_or(0, |body| body.linked)
     }
 
     /// Whether nobody waits in the queue.
     #[inline]
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.linked == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Joins at the back.
     pub fn join(&mut self, waiter: Arc<Waiter>, ask: A) -> Key {
-        if self.taken == 0 {
-            self.generation = fork::generation();
+        let body = self.body.get_or_insert_with(Box::default);
+        if body.taken == 0 {
+            body.generation = fork::generation();
         }
-        let at = self.place(Entry { waiter, ask });
-        self.link(at, self.tail, NIL);
+        let at = body.occupy(Entry { waiter, ask });
+        body.link(at, body.tail, NIL);
         Key(at)
     }
 
     /// Joins the queue again, at the front: for a waiter that was pulsed and came too late.
     pub fn rejoin_front(&mut self, key: &Key) {
-        debug_assert!(!self.places[key.0 as usize].linked);
-        self.link(key.0, NIL, self.head);
+        if let Some(body) = &mut self.body {
+            debug_assert!(!body.places[key.0 as usize].linked);
+            body.link(key.0, NIL, body.head);
+        }
     }
 
     /// The first in the queue.
     #[inline]
     #[must_use]
     pub fn front(&self) -> Option<&Entry<A>> {
-        self.entry(self.head)
+        let body = self.body.as_ref()?;
+        body.entry(body.head)
     }
 
     /// The first in the queue, to be given something.
     #[inline]
     pub fn front_mut(&mut self) -> Option<&mut Entry<A>> {
-        self.places.get_mut(self.head as usize)?.entry.as_mut()
+        let body = self.body.as_mut()?;
+        body.places.get_mut(body.head as usize)?.entry.as_mut()
     }
 
     /// Takes the first from the queue; its place stays its own.
     pub fn unlink_front(&mut self) {
-        if self.head != NIL {
-            self.unlink(self.head);
+        if let Some(body) = &mut self.body {
+            body.unlink(body.head);
         }
     }
 
     /// What lies at the owner's own place.
     pub fn at(&mut self, key: &Key) -> Option<&mut A> {
-        Some(&mut self.places.get_mut(key.0 as usize)?.entry.as_mut()?.ask)
+        Some(&mut self.body.as_mut()?.places.get_mut(key.0 as usize)?.entry.as_mut()?.ask)
     }
 
     /// Gives up the place and the turn, if there still is one.
     pub fn leave(&mut self, key: &Key) -> Option<A> {
-        self.vacate(key.0).map(|entry| entry.ask)
+        Some(self.body.as_mut()?.vacate(key.0)?.ask)
     }
 
     /// Ends every wait in the queue that `doomed` picks, with the same notice.
     pub fn notify_where(&mut self, notice: Notice, woken: &mut Woken, mut doomed: impl FnMut(&A) -> bool) {
-        let mut at = self.head;
-        while at != NIL {
-            let next = self.places[at as usize].next;
-            if let Some(entry) = self.entry(at).filter(|entry| doomed(&entry.ask)) {
+        let Some(body) = &mut self.body else { return };
+        let mut at = body.head;
+        while let Some(entry) = body.entry(at) {
+            let next = body.places[at as usize].next;
+            if doomed(&entry.ask) {
                 if entry.waiter.notify(notice) {
                     woken.push(&entry.waiter);
                 }
-                self.unlink(at);
+                body.unlink(at);
             }
             at = next;
         }
@@ -146,9 +157,26 @@ impl<A> Waitlist<A> {
     #[inline]
     #[must_use]
     pub fn take_ghosts(&mut self) -> Vec<Entry<A>> {
-        if self.taken == 0 || self.generation == fork::generation() { Vec::new() } else { self.exorcise() }
+        match &mut self.body {
+            Some(body) if body.taken > 0 && body.generation != fork::generation() => body.exorcise(),
+            _ => Vec::new(),
+        }
     }
 
+    /// Everything that lies here, handed over or not: for the garbage collector.
+    pub fn asks(&self) -> impl Iterator<Item = &A> {
+        let places = self.body.iter().flat_map(|body| &body.places);
+        places.filter_map(|place| place.entry.as_ref()).map(|entry| &entry.ask)
+    }
+}
+
+impl<A> Default for Body<A> {
+    fn default() -> Self {
+        Self { places: Vec::new(), head: NIL, tail: NIL, free: NIL, linked: 0, taken: 0, generation: 0 }
+    }
+}
+
+impl<A> Body<A> {
     #[cold]
     fn exorcise(&mut self) -> Vec<Entry<A>> {
         self.generation = fork::generation();
@@ -160,16 +188,11 @@ impl<A> Waitlist<A> {
         ghosts.into_iter().filter_map(|at| self.vacate(at)).collect()
     }
 
-    /// Everything that lies here, handed over or not: for the garbage collector.
-    pub fn asks(&self) -> impl Iterator<Item = &A> {
-        self.places.iter().filter_map(|place| place.entry.as_ref()).map(|entry| &entry.ask)
-    }
-
     fn entry(&self, at: u32) -> Option<&Entry<A>> {
         self.places.get(at as usize)?.entry.as_ref()
     }
 
-    fn place(&mut self, entry: Entry<A>) -> u32 {
+    fn occupy(&mut self, entry: Entry<A>) -> u32 {
         self.taken += 1;
         let place = Place { entry: Some(entry), prev: NIL, next: NIL, linked: false };
         if let Some(free) = self.places.get_mut(self.free as usize) {
@@ -298,14 +321,15 @@ mod tests {
         for key in keys {
             list.leave(&key);
         }
-        assert_eq!(list.places.capacity(), 0);
+        assert_eq!(list.body.map(|body| body.places.capacity()), Some(0));
     }
 
     proptest::proptest! {
         #[test]
         fn it_behaves_like_a_deque(steps in proptest::collection::vec((0_u8..4, 0_usize..8), 0..200)) {
             let (mut list, mut model) = (Waitlist::new(), VecDeque::new());
-            let (mut keys, mut turned): (Vec<(u32, Key)>, Vec<(u32, Key)>) = (Vec::new(), Vec::new());
+            let mut keys: Vec<(u32, Key)> = Vec::new();
+            let mut turned: Vec<(u32, Key)> = Vec::new();
             for (number, (step, pick)) in (0_u32..).zip(steps) {
                 match step {
                     0 => { keys.push((number, join(&mut list, number))); model.push_back(number); }

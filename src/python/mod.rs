@@ -1,5 +1,8 @@
 //! What Python sees: arguments in, core call, errors out.
 
+// Doc comments here are docstrings, and arguments come by value from pyo3.
+#![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
+
 mod args;
 mod semaphore;
 mod wait;

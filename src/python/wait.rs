@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 /// `threading.TIMEOUT_MAX`, in seconds: what CPython's clock type holds.
 const TIMEOUT_MAX: f64 = 9_223_372_036.0;
 
-/// When the main thread looks for a signal that came between its last look and its sleep, where no sleep can be
-/// interrupted: on Linux sooner at first and ever later, since a sleeping thread is interrupted there.
-const FIRST_LOOK: Duration = if cfg!(target_os = "linux") { Duration::from_millis(5) } else { Duration::from_millis(50) };
-const NEXT_LOOK: u32 = if cfg!(target_os = "linux") { 8 } else { 1 };
+/// Whether a sleep ends when a signal handler has run.
+const HEARS_SIGNALS: bool = cfg!(all(target_os = "linux", not(portable_park)));
+
+/// After how long asleep the main thread looks for signals by itself, and how that grows from look to look. Where
+/// signals end a sleep this is only for one that came between the last look and the sleep: soon, then ever later.
+const FIRST_LOOK: Duration = if HEARS_SIGNALS { Duration::from_millis(5) } else { Duration::from_millis(50) };
+const NEXT_LOOK: u32 = if HEARS_SIGNALS { 8 } else { 1 };
 
 /// The deadline of a timeout in seconds, with the errors of `threading`.
 ///

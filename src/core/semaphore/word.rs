@@ -53,7 +53,11 @@ impl Word {
     #[allow(clippy::cast_possible_wrap)]
     pub const fn minus(self, n: u32) -> Option<Self> {
         let permits = self.permits();
-        if n <= MAX_PERMITS && permits >= n as i32 { Some(self.with_permits(permits - n as i32)) } else { None }
+        if n <= MAX_PERMITS && permits >= n as i32 {
+            Some(self.with_permits(permits - n as i32))
+        } else {
+            None
+        }
     }
 
     /// The same word with `n` permits more, if that is not above `limit`.
