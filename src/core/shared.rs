@@ -35,7 +35,7 @@ use std::sync::Weak;
 use std::time::Instant;
 
 pub use self::liveness::presume_dead;
-pub use self::named::{DIRECTORY, attach, leave_all};
+pub use self::named::{DIRECTORY, attach, leave_all, path};
 pub use self::owned::Holder;
 pub use super::semaphore::MAX_PERMITS;
 
@@ -200,10 +200,14 @@ impl Semaphore {
     /// [`Error::Broken`] if there is none in it; the operating system's.
     pub fn open(file: OwnedFd) -> Result<Handle, Error> {
         let page = Page::attach(&file)?;
-        match Handle::find(&sys::stat_fd(file.as_raw_fd())?, &page) {
-            Some(known) => Ok(known),
-            None => Ok(Handle::insert(Self::new(page, file, None)?)),
+        let Some(known) = Handle::find(&sys::stat_fd(file.as_raw_fd())?, &page) else {
+            return Ok(Handle::insert(Self::new(page, file, None)?));
+        };
+        if known.file.fd == file.as_raw_fd() {
+            // `spawn` passes a descriptor on once, however many objects it was given for.
+            let _ = file.into_raw_fd();
         }
+        Ok(known)
     }
 
     fn new(page: Page, file: OwnedFd, path: Option<CString>) -> io::Result<Self> {

@@ -5,6 +5,8 @@
 
 mod args;
 mod semaphore;
+#[cfg(target_os = "linux")]
+mod shared;
 mod wait;
 
 use crate::core::semaphore::{AcquireError, MAX_PERMITS, ReleaseError};
@@ -18,17 +20,41 @@ pyo3::create_exception!(
     "The semaphore, channel or pool was closed; nothing was taken."
 );
 
+#[cfg(target_os = "linux")]
+pyo3::create_exception!(
+    sluicegate,
+    SegmentRemoved,
+    pyo3::exceptions::PyOSError,
+    "The name of a shared semaphore was taken away: processes that ask for it now get another one."
+);
+
 /// The native half of `sluicegate`.
 #[pymodule(gil_used = false)]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::Closed;
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use super::{
+        SegmentRemoved,
+        shared::{Holder, _leave_all, _presume_dead},
+    };
 
     #[pymodule_init]
-    fn init() -> std::io::Result<()> {
-        crate::core::fork::install()
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::core::fork::install()?;
+        // They share their names with the semaphores between threads.
+        #[cfg(target_os = "linux")]
+        {
+            let py = module.py();
+            module.add("SharedSemaphore", py.get_type::<super::shared::SharedSemaphore>())?;
+            module.add("SharedBoundedSemaphore", py.get_type::<super::shared::SharedBoundedSemaphore>())?;
+        }
+        Ok(())
     }
 }
 

@@ -66,10 +66,6 @@ impl Process {
         self.namespace != 0 && self.namespace == other.namespace
     }
 
-    pub const fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// Whether it is still there, and still the same program.
     pub fn is_running(&self) -> bool {
         sys::life(self.pid).is_some_and(|life| {

@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -25,15 +25,20 @@ const HURRY: Duration = Duration::from_millis(20);
 /// How often a file may vanish, or appear, just when we look for it.
 const ATTEMPTS: u32 = 1000;
 
-/// The owned semaphore of this name, created with `capacity` permits if there is none.
+/// Where the semaphore of this name is.
+#[must_use]
+pub fn path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(file_name(name))
+}
+
+/// The owned semaphore at this path, created with `capacity` permits if there is none.
 ///
 /// # Errors
 /// [`Error::Mismatch`] if it is in use with another capacity; [`Error::Unsafe`] and [`Error::Broken`] if the file
 /// of that name is not to be used; the operating system's.
-pub fn attach(directory: &Path, name: &str, capacity: u32) -> Result<Handle, Error> {
-    let file_name = file_name(name);
-    let path = c_path(&directory.join(&file_name))?;
-    let directory = c_path(directory)?;
+pub fn attach(path: &Path, capacity: u32) -> Result<Handle, Error> {
+    let directory = c_path(path.parent().ok_or(Error::Unsafe(Unsafe::NoFile))?)?;
+    let path = c_path(path)?;
     if sys::is_remote(&directory)? {
         return Err(Error::Unsafe(Unsafe::Remote));
     }
