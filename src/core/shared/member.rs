@@ -248,6 +248,12 @@ impl Membership {
         }
     }
 
+    /// Loses the lock, as a killed process does.
+    #[cfg(test)]
+    pub fn lose_lock(&self) {
+        self.close_lock();
+    }
+
     /// Ends the membership, and with it all use of the page and the file through this.
     pub fn leave(&self) {
         if let Some(place) = self.place() {
