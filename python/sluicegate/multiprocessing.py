@@ -3,13 +3,15 @@
 `BoundedSemaphore` limits how many do something at once: a permit belongs to the process that acquired it, and comes
 back when that process ends, however it ends. `Semaphore` is for signalling: anybody may release it, so nothing comes
 back. Both go to other processes as arguments, under every start method, as `Process` and initializer arguments
-and as ordinary arguments of a task.
+and as ordinary arguments of a task. They need no context; one object serves every start method.
+
+The contexts of `get_context()` are the standard library's, with its semaphores: its queues, and those that others build
+on a context, acquire a permit in one process and release it in another.
 """
 
 import atexit
 import multiprocessing as _multiprocessing
 import sys as _sys
-from collections.abc import Callable
 from multiprocessing import *  # noqa: F403
 from multiprocessing import context as _context
 from multiprocessing import reduction as _reduction
@@ -32,29 +34,6 @@ __all__ = [*_multiprocessing.__all__, "Holder", "SegmentRemoved"]  # noqa: PLE06
 def __getattr__(name: str) -> object:
     """What `multiprocessing` has beyond `__all__`, and what a later Python adds."""
     return getattr(_multiprocessing, name)
-
-
-# ---- contexts ----
-
-
-class _Semaphores:
-    """The half of a context that differs."""
-
-    Semaphore = Semaphore
-    BoundedSemaphore = BoundedSemaphore
-
-    def get_context(self, method: str | None = None) -> _context.BaseContext:
-        # What a context builds asks for its context: queues and conditions take a permit in one process and release
-        # it in another, so they stay on the standard library's semaphores.
-        return _multiprocessing.get_context(method or self._name)
-
-    _name: str
-
-
-def get_context(method: str | None = None) -> Any:
-    """The context of a start method, with the native semaphores; see `multiprocessing.get_context`."""
-    found = type(_multiprocessing.get_context(method))
-    return type(found.__name__, (_Semaphores, found), {})()
 
 
 # ---- the way to another process ----
@@ -99,7 +78,6 @@ def _clean_up_at_the_end(_: object = None) -> None:
     _util.Finalize(None, _leave_all, exitpriority=-100)
 
 
-_anchor: Callable[[], None] = _leave_all
 atexit.register(_leave_all)
 _clean_up_at_the_end()
 _util.register_after_fork(_clean_up_at_the_end, _clean_up_at_the_end)

@@ -18,9 +18,15 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg<'a, 'py> {
     }
 }
 
-impl Arg<'_, '_> {
+impl<'py> Arg<'_, 'py> {
     /// The default of an argument that was left out.
     pub const ABSENT: Self = Self(None);
+
+    /// What was given, if anything was.
+    #[cfg(target_os = "linux")]
+    pub fn given(&self) -> Option<&Bound<'py, PyAny>> {
+        self.0.as_deref()
+    }
 
     /// A flag: any object is true or false; left out, it is true.
     #[inline]

@@ -82,10 +82,10 @@ impl SharedSemaphore {
         Self::void()
     }
 
-    #[pyo3(signature = (value=None, *, ctx=None))]
+    #[pyo3(signature = (value=Arg::ABSENT, *, ctx=None))]
     #[allow(unused_variables)]
-    fn __init__(&self, value: Option<&Bound<'_, PyAny>>, ctx: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        self.become_(core::Semaphore::create(Kind::Signalling, c_int(value)?)?)
+    fn __init__(&self, value: Arg<'_, '_>, ctx: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.become_(core::Semaphore::create(Kind::Signalling, c_int(value.given())?)?)
     }
 
     /// Take a permit, waiting for it: True, or False when the timeout (in seconds) ran out first.
@@ -208,14 +208,14 @@ impl SharedBoundedSemaphore {
         PyClassInitializer::from(SharedSemaphore::void()).add_subclass(Self)
     }
 
-    #[pyo3(signature = (value=None, *, ctx=None))]
+    #[pyo3(signature = (value=Arg::ABSENT, *, ctx=None))]
     #[allow(unused_variables)]
     fn __init__(
         slf: &Bound<'_, Self>,
-        value: Option<&Bound<'_, PyAny>>,
+        value: Arg<'_, '_>,
         ctx: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let capacity = within(c_int(value)?)?;
+        let capacity = within(c_int(value.given())?)?;
         slf.as_super().get().become_(core::Semaphore::create(Kind::Owned, capacity)?)
     }
 

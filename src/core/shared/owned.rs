@@ -151,7 +151,7 @@ impl Semaphore {
     pub fn waiting(&self) -> u32 {
         let waiting = match self.membership {
             None => self.page.waiting().load(Ordering::Relaxed),
-            Some(_) => self.waiting_members().fold(0, |sum, (_, waiting)| sum.saturating_add(waiting)),
+            Some(_) => self.waiting_members().fold(0_u64, |sum, (_, waiting)| sum.saturating_add(waiting)),
         };
         waiting.try_into().unwrap_or(u32::MAX)
     }
