@@ -104,14 +104,14 @@ pub trait Sleep {
     /// Has `sleep` sleep, again and again, each time until a moment it is given or what it waits for has come.
     /// `None` once the deadline has passed.
     ///
-    /// `sleep` leaves nothing behind when it returns: it may be the last time.
+    /// It may say that it was interrupted whenever it likes: where signals are heard, they are looked for then.
     ///
     /// # Errors
     /// The interrupt.
     fn sleep<T: Send>(
         &self,
         deadline: Option<Instant>,
-        sleep: impl Fn(Option<Instant>) -> Slept<T> + Send + Sync,
+        sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
     ) -> Result<Option<T>, Self::Interrupt>;
 }
 
@@ -125,7 +125,7 @@ impl Sleep for ThreadPark {
     fn sleep<T: Send>(
         &self,
         deadline: Option<Instant>,
-        sleep: impl Fn(Option<Instant>) -> Slept<T> + Send + Sync,
+        mut sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
     ) -> Result<Option<T>, Infallible> {
         loop {
             match sleep(deadline) {

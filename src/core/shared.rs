@@ -22,9 +22,10 @@ mod owned;
 mod page;
 mod sys;
 
+use self::gate::Wait;
 use self::member::{Membership, Owner};
 use self::page::Page;
-use super::park::Sleep;
+use super::park::{Sleep, Slept};
 use super::sync::{Arc, Leaf};
 use std::ffi::CString;
 use std::io;
@@ -277,7 +278,16 @@ impl Semaphore {
         if self.take() {
             return Ok(true);
         }
-        match sleep.sleep(deadline, |until| self.sleep(until)) {
+        let mut wait = None;
+        let slept = sleep.sleep(deadline, |until| {
+            let slept = self.sleep(wait.get_or_insert_with(|| Wait::begin(self)), until);
+            // It is over before this thread touches anything but the page: it may not be let back in.
+            if matches!(slept, Slept::Notified(_)) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                wait = None;
+            }
+            slept
+        });
+        match slept {
             Ok(Some(Ok(()))) => Ok(true),
             Ok(Some(Err(error))) => Err(AcquireError::Failed(error)),
             // The last slice was perhaps too short for a sweep.

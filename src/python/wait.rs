@@ -90,7 +90,7 @@ fn handles_signals(py: Python<'_>) -> PyResult<bool> {
 fn detached<T: Send>(
     py: Python<'_>,
     deadline: Option<Instant>,
-    sleep: impl Fn(Option<Instant>) -> Slept<T> + Send + Sync,
+    mut sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
     give_up: impl Fn() -> Option<T> + Send + Sync,
 ) -> PyResult<Option<T>> {
     let handles_signals = handles_signals(py)?;
@@ -143,7 +143,7 @@ impl Sleep for Python<'_> {
     fn sleep<T: Send>(
         &self,
         deadline: Option<Instant>,
-        sleep: impl Fn(Option<Instant>) -> Slept<T> + Send + Sync,
+        sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
     ) -> PyResult<Option<T>> {
         detached(*self, deadline, sleep, || None)
     }

@@ -48,6 +48,14 @@ impl Semaphore {
         self.page.gate().fetch_or(ASLEEP, Ordering::SeqCst) | ASLEEP
     }
 
+    /// Where this process's waiting threads are counted.
+    fn waiting_here(&self) -> Option<&AtomicU64> {
+        match self.membership {
+            None => Some(self.page.waiting()),
+            Some(membership) => membership.place().map(super::page::Member::waiting),
+        }
+    }
+
     /// Takes a permit, and wakes a waiter if there is another.
     pub(super) fn take_and_pass_on(&self) -> bool {
         let taken = self.take();
@@ -64,13 +72,9 @@ impl Semaphore {
         }
     }
 
-    /// Sleeps until this thread has taken a permit, the moment has come, or a signal handler has run.
-    pub(super) fn sleep(&self, until: Option<Instant>) -> Slept<Result<(), Error>> {
-        let _waiting = Waiting::count(match self.membership {
-            None => Some(self.page.waiting()),
-            Some(membership) => membership.place().map(super::page::Member::waiting),
-        });
-        let mut slice = Slice::begin(self);
+    /// Sleeps until this thread has taken a permit, the moment has come, or a signal handler may have run: at the end
+    /// of a slice, since one that runs while this thread is awake interrupts nothing.
+    pub(super) fn sleep(&self, wait: &mut Wait<'_>, until: Option<Instant>) -> Slept<Result<(), Error>> {
         loop {
             let announced = self.announce();
             if self.take_and_pass_on() {
@@ -80,18 +84,21 @@ impl Semaphore {
             if until.is_some_and(|until| until <= now) {
                 return Slept::TimedOut;
             }
-            let next = slice.end.min(until.unwrap_or(slice.end));
+            let next = wait.slice.min(until.unwrap_or(wait.slice));
             match sys::wait(self.page.gate(), announced, next.saturating_duration_since(now)) {
                 sys::Waited::Woken => {}
                 sys::Waited::Interrupted => return Slept::Interrupted,
-                sys::Waited::TimedOut => {
-                    if slice.end <= Instant::now() {
-                        if self.is_removed() {
-                            return Slept::Notified(Err(Error::Removed));
-                        }
-                        slice.next();
+                sys::Waited::TimedOut if wait.slice <= Instant::now() => {
+                    if self.is_removed() {
+                        return Slept::Notified(Err(Error::Removed));
                     }
+                    wait.next_slice();
+                    if self.take_and_pass_on() {
+                        return Slept::Notified(Ok(()));
+                    }
+                    return Slept::Interrupted;
                 }
+                sys::Waited::TimedOut => {}
             }
         }
     }
@@ -105,32 +112,15 @@ fn wake(gate: &AtomicU32, word: u32, n: u32) {
     }
 }
 
-/// A thread that waits, in the number that others see.
-struct Waiting<'a>(Option<&'a AtomicU64>);
-
-impl<'a> Waiting<'a> {
-    fn count(number: Option<&'a AtomicU64>) -> Self {
-        if let Some(number) = number {
-            number.fetch_add(1, Ordering::Relaxed);
-        }
-        Self(number)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.0 {
-            // Never below zero, whatever somebody wrote there.
-            let _ = number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| number.checked_sub(1));
-        }
-    }
-}
-
-/// One waiter's slices. `Page::sweep` names the sweeper in its upper half, 0 if there is none; its lower half is
-/// the sweeper's beat, by which the others see that it works.
-struct Slice<'a> {
+/// One thread's wait: counted where others see it, and with its part in the sweeping.
+///
+/// `Page::sweep` names the sweeper in its upper half, 0 if there is none; its lower half is the sweeper's beat, by
+/// which the others see that it works.
+#[derive(Debug)]
+pub struct Wait<'a> {
     semaphore: &'a Semaphore,
-    end: Instant,
+    /// The end of this slice.
+    slice: Instant,
     /// Our name as the sweeper. Two threads that drew the same one would both sweep, and no more.
     name: u64,
     /// What we last saw there.
@@ -138,40 +128,37 @@ struct Slice<'a> {
     sweeps: u32,
 }
 
-impl<'a> Slice<'a> {
-    fn begin(semaphore: &'a Semaphore) -> Self {
+impl<'a> Wait<'a> {
+    pub fn begin(semaphore: &'a Semaphore) -> Self {
         static THREADS: AtomicU32 = AtomicU32::new(1);
         let name = match semaphore.membership.and_then(super::Membership::me).and_then(super::Owner::at) {
             Some(at) => u64::from(at + 1) << 48 | u64::from(THREADS.fetch_add(1, Ordering::Relaxed) & 0xffff) << 32,
             None => 0,
         };
-        let mut slice = Self { semaphore, end: Instant::now() + SLICE, name, seen: 0, sweeps: 0 };
-        if name != 0 {
-            slice.seen = semaphore.page.sweep().load(Ordering::Relaxed);
-            if slice.seen == 0 && slice.become_sweeper() {
-                slice.end = Instant::now() + SWEEP;
-            }
+        if let Some(waiting) = semaphore.waiting_here() {
+            waiting.fetch_add(1, Ordering::Relaxed);
         }
-        slice
+        let seen = semaphore.page.sweep().load(Ordering::Relaxed);
+        let mut wait = Self { semaphore, slice: Instant::now() + SLICE, name, seen, sweeps: 0 };
+        if name != 0 && seen == 0 && wait.become_sweeper() {
+            wait.slice = Instant::now() + SWEEP;
+        }
+        wait
     }
 
     /// At the end of a slice: sweeps, if that is ours to do, and begins the next.
-    fn next(&mut self) {
-        if self.name == 0 {
-            self.end = Instant::now() + SLICE;
-            return;
-        }
+    fn next_slice(&mut self) {
         let now = self.semaphore.page.sweep().load(Ordering::Relaxed);
         let idle = now == self.seen || now == 0;
         self.seen = now;
-        if (idle || self.is_sweeper()) && self.become_sweeper() {
+        if self.name != 0 && (idle || self.is_sweeper()) && self.become_sweeper() {
             let begin = Instant::now();
             self.semaphore.sweep(self.sweeps % THOROUGH == 0);
             self.sweeps = self.sweeps.wrapping_add(1);
             let end = Instant::now();
-            self.end = end + ((end - begin) * SWEEP_SHARE).clamp(SWEEP, SLOWEST_SWEEP);
+            self.slice = end + ((end - begin) * SWEEP_SHARE).clamp(SWEEP, SLOWEST_SWEEP);
         } else {
-            self.end = Instant::now() + SLICE;
+            self.slice = Instant::now() + SLICE;
         }
     }
 
@@ -181,7 +168,7 @@ impl<'a> Slice<'a> {
 
     /// Puts our name, and the next beat, in place of what we saw there.
     fn become_sweeper(&mut self) -> bool {
-        let beat = self.name | u64::from((self.seen & 0xffff_ffff) as u32).wrapping_add(1) & 0xffff_ffff;
+        let beat = self.name | self.seen.wrapping_add(1) & 0xffff_ffff;
         let word = self.semaphore.page.sweep();
         let won = word.compare_exchange(self.seen, beat, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if won {
@@ -191,8 +178,13 @@ impl<'a> Slice<'a> {
     }
 }
 
-impl Drop for Slice<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
+        if let Some(waiting) = self.semaphore.waiting_here() {
+            // Never below zero, whatever somebody wrote there.
+            let less = |waiting: u64| waiting.checked_sub(1);
+            let _ = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
         if self.is_sweeper() {
             let word = self.semaphore.page.sweep();
             let resigned = word.compare_exchange(self.seen, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();

@@ -2,7 +2,8 @@
 //!
 //! A member holds a kernel lock on its byte of the file, through a file description of its own: the lock ends when
 //! the process does, however it ends. A fork's child has the parent's memory and descriptors, so before anything
-//! else runs in it, its copy of the description is closed and its copy of the membership forgotten.
+//! else runs in it, its copy of the description is closed and its copy of the membership forgotten. In a named
+//! semaphore it becomes a member at once: its parent, if it ends first, is not the last one out.
 #![allow(unsafe_code)]
 
 use super::liveness::Process;
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 const LOCKS: u64 = 1 << 40;
 /// The lock of whoever attaches or leaves: a named file is only unlinked while nobody is on the way in.
 const DOOR: u64 = LOCKS - 1;
+/// Where a fork leaves a lock that its child keeps until it is a member: one byte for each process id.
+const NURSERY: u64 = LOCKS + MEMBERS as u64;
+const NURSERY_LEN: u64 = 1 << 32;
 /// A descriptor that is not open.
 const CLOSED: RawFd = -1;
 
@@ -53,6 +57,8 @@ pub struct Membership {
     me: AtomicU64,
     /// The description whose lock says that we live.
     lock: AtomicI32,
+    /// During a fork, the description that child and parent share, with a lock in the nursery.
+    cradle: AtomicI32,
     /// The page's file, to be opened anew.
     file: AtomicI32,
     device: AtomicU64,
@@ -76,18 +82,41 @@ fn all() -> impl Iterator<Item = &'static Membership> {
     std::iter::successors(at(&FIRST), move |here| at(&here.next))
 }
 
+/// Memberships whose fork's child becomes a member at once.
+fn all_eager() -> impl Iterator<Item = &'static Membership> {
+    all().filter(|here| here.eager.load(Ordering::Relaxed) && !here.base.load(Ordering::Acquire).is_null())
+}
+
+/// Before a fork: from now on until the child is a member, somebody is.
+extern "C" fn before_fork() {
+    for membership in all_eager() {
+        let Ok(cradle) = sys::reopen(membership.file.load(Ordering::Relaxed)) else { continue };
+        let at = NURSERY + u64::from(sys::process_id());
+        if membership.is_ours(cradle.as_raw_fd()) && sys::lock(cradle.as_raw_fd(), at, 1).unwrap_or(false) {
+            membership.cradle.store(cradle.into_raw_fd(), Ordering::Relaxed);
+        }
+    }
+}
+
+extern "C" fn after_fork_in_parent() {
+    for membership in all() {
+        membership.close(&membership.cradle);
+    }
+}
+
 /// What the child of a fork does first.
-extern "C" fn enter_child() {
+extern "C" fn after_fork_in_child() {
     for membership in all() {
         // Who held this in the parent is not here.
         membership.busy.store(false, Ordering::Relaxed);
         membership.me.store(0, Ordering::Relaxed);
-        membership.close_lock();
-        if membership.eager.load(Ordering::Relaxed) && !membership.base.load(Ordering::Relaxed).is_null() {
-            // If it fails now, the first use of the semaphore will try again and say why.
-            let _ = membership.register();
-        }
+        membership.close(&membership.lock);
     }
+    for membership in all_eager() {
+        // If it fails now, the first use of the semaphore will try again and say why.
+        let _ = membership.register();
+    }
+    after_fork_in_parent();
 }
 
 impl Membership {
@@ -95,7 +124,7 @@ impl Membership {
     pub fn of(page: &Page, file: &OwnedFd, eager: bool) -> io::Result<&'static Self> {
         static INSTALLED: std::sync::Once = std::sync::Once::new();
         let mut result = Ok(());
-        INSTALLED.call_once(|| result = sys::on_fork(enter_child));
+        INSTALLED.call_once(|| result = sys::on_fork(before_fork, after_fork_in_parent, after_fork_in_child));
         result?;
         let stat = sys::stat_fd(file.as_raw_fd())?;
         let here = Self::vacant();
@@ -122,6 +151,7 @@ impl Membership {
         let new: &'static Self = Box::leak(Box::new(Self {
             me: AtomicU64::new(0),
             lock: AtomicI32::new(CLOSED),
+            cradle: AtomicI32::new(CLOSED),
             file: AtomicI32::new(CLOSED),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
@@ -189,7 +219,7 @@ impl Membership {
             self.me.store(me.0, Ordering::Release);
             return Ok(me);
         }
-        self.close_lock();
+        self.close(&self.lock);
         Err(Error::Crowded)
     }
 
@@ -218,7 +248,7 @@ impl Membership {
 
     /// Whether any other process is a member.
     pub fn has_company(&self) -> Option<bool> {
-        sys::is_locked(self.asking()?, LOCKS, u64::from(MEMBERS)).ok()
+        sys::is_locked(self.asking()?, LOCKS, u64::from(MEMBERS) + NURSERY_LEN).ok()
     }
 
     /// A descriptor of the page's file that is certainly that.
@@ -241,8 +271,8 @@ impl Membership {
         self.members().get(self.me()?.at()?)
     }
 
-    fn close_lock(&self) {
-        let fd = self.lock.swap(CLOSED, Ordering::Relaxed);
+    fn close(&self, descriptor: &AtomicI32) {
+        let fd = descriptor.swap(CLOSED, Ordering::Relaxed);
         if fd != CLOSED && self.is_ours(fd) {
             sys::close(fd);
         }
@@ -251,7 +281,7 @@ impl Membership {
     /// Loses the lock, as a killed process does.
     #[cfg(test)]
     pub fn lose_lock(&self) {
-        self.close_lock();
+        self.close(&self.lock);
     }
 
     /// Ends the membership, and with it all use of the page and the file through this.
@@ -260,14 +290,14 @@ impl Membership {
             place.pid().store(0, Ordering::Relaxed);
         }
         self.me.store(0, Ordering::Relaxed);
-        self.close_lock();
+        self.close(&self.lock);
         self.base.store(ptr::null_mut(), Ordering::Release);
     }
 }
 
 /// Whether any process is a member of the page in this file.
 pub fn is_in_use(file: &OwnedFd) -> io::Result<bool> {
-    sys::is_locked(file.as_raw_fd(), LOCKS, u64::from(MEMBERS))
+    sys::is_locked(file.as_raw_fd(), LOCKS, u64::from(MEMBERS) + NURSERY_LEN)
 }
 
 /// Holds the door of a page's file: nobody else attaches or leaves.

@@ -261,11 +261,11 @@ pub fn life(pid: u32) -> Option<Life> {
     Some(Life { is_zombie: matches!(state, b'Z' | b'X' | b'x') && threads <= 1, start, stack })
 }
 
-/// Runs `child` in the child of every later fork.
-pub fn on_fork(child: extern "C" fn()) -> io::Result<()> {
-    // SAFETY: the callers' handler is async-signal-safe, and this library is never unloaded: CPython keeps
+/// Runs these before every later fork, after it in the parent, and in the child.
+pub fn on_fork(before: extern "C" fn(), parent: extern "C" fn(), child: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the caller's handlers are async-signal-safe, and this library is never unloaded: CPython keeps
     // extension modules mapped until the process ends.
-    match unsafe { libc::pthread_atfork(None, None, Some(child)) } {
+    match unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) } {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }
