@@ -99,7 +99,7 @@ def test_a_parent_that_ends_first_does_not_take_the_name_from_its_child(tmp_path
         "if os.fork(): sys.exit(0)\n"
         "os.close(1); os.close(2)\n"
         "while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)\n"
-        "sem.acquire()\n"
+        "with sem: pass\n"
         "open(sys.argv[1] + '/went', 'w').close()\n"
     )
     run_python(code, str(tmp_path))
