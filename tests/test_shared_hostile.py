@@ -61,7 +61,7 @@ def test_random_bytes_in_the_page_crash_nobody(sort: str, tmp_path: Path, seed: 
     page = mmap.mmap(os.dup(sem._fileno()), 0)
     # Where there is something: the header, the first members, the slots.
     slots = (512 + 8 * 1024) * 8
-    places = [(0, 4096 + 8 * 64)] + ([(slots, len(page) - slots)] if len(page) > slots else [])
+    places = [(0, min(4096 + 8 * 64, len(page)))] + ([(slots, len(page) - slots)] if len(page) > slots else [])
 
     def spoil() -> None:
         start, length = order.choice(places)

@@ -1,8 +1,13 @@
 from types import TracebackType
-from typing import Any, Self, final
+from typing import final
+
+from typing_extensions import disjoint_base
+
+__all__ = ["BoundedSemaphore", "Closed", "Permits", "Semaphore"]
 
 class Closed(Exception): ...
 
+@disjoint_base
 class Semaphore:
     _value: int
     def __init__(self, value: int = 1, *, fair: bool = False) -> None: ...

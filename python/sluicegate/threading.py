@@ -1,7 +1,7 @@
 """Drop-in for `threading`: everything it has, with the semaphores replaced by native ones."""
 
 import threading as _threading
-from threading import *  # noqa: F403
+from threading import *
 
 from sluicegate._native import BoundedSemaphore, Semaphore
 

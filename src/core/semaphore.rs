@@ -11,6 +11,7 @@ mod slow;
 mod word;
 
 use self::word::{BARRED, CLOSED, QUEUED, VOID, Word};
+use super::fork;
 use super::park::{Notice, Park, Waiter};
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::sync::{Arc, Leaf};
@@ -77,6 +78,8 @@ struct Queue {
     list: Waitlist<Ask>,
     /// Permits that waiters under way have been pulsed for: no second waiter is woken for them.
     pulsed: u32,
+    /// Waiters that have been granted theirs and have not run since.
+    granted: u32,
     /// Every waiter is handed its permits in turn.
     fair: bool,
 }
@@ -97,7 +100,7 @@ impl Semaphore {
         Self {
             word: AtomicU64::new(VOID),
             capacity: AtomicU32::new(UNBOUNDED),
-            queue: Leaf::new(Queue { list: Waitlist::new(), pulsed: 0, fair: false }),
+            queue: Leaf::new(Queue { list: Waitlist::new(), pulsed: 0, granted: 0, fair: false }),
         }
     }
 
@@ -135,7 +138,14 @@ impl Semaphore {
     /// The permits that are free.
     #[inline]
     pub fn permits(&self) -> u32 {
-        self.load().permits().max(0).unsigned_abs()
+        self.look().permits().max(0).unsigned_abs()
+    }
+
+    /// Whether an acquire would have to wait.
+    #[inline]
+    pub fn is_locked(&self) -> bool {
+        let word = self.look();
+        word.permits() <= 0 || word.has(BARRED)
     }
 
     /// Sets the permits that are free, whatever is held.
@@ -219,6 +229,7 @@ impl Semaphore {
     /// Takes all free permits: how many there were.
     pub fn drain(&self) -> u32 {
         let mut taken = 0;
+        self.look();
         self.update(|word| {
             taken = word.permits().max(0);
             word.with_permits(word.permits() - taken)
@@ -264,6 +275,15 @@ impl Semaphore {
     #[inline]
     fn load(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
+    }
+
+    /// The word for somebody to see: in a child process, with what ghosts had been granted.
+    #[inline]
+    fn look(&self) -> Word {
+        if self.load().has(QUEUED) && fork::generation() != 0 {
+            drop(self.lock());
+        }
+        self.load()
     }
 
     #[inline]

@@ -46,7 +46,9 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::core::fork::install()?;
+        // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
+        // worker's first wait, where it would be imported otherwise.
+        module.py().import("threading")?;
         // They share their names with the semaphores between threads.
         #[cfg(target_os = "linux")]
         {
@@ -54,7 +56,7 @@ mod _native {
             module.add("SharedSemaphore", py.get_type::<super::shared::SharedSemaphore>())?;
             module.add("SharedBoundedSemaphore", py.get_type::<super::shared::SharedBoundedSemaphore>())?;
         }
-        Ok(())
+        Ok(crate::core::fork::install()?)
     }
 }
 

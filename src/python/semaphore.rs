@@ -137,7 +137,7 @@ impl Semaphore {
 
     /// Whether an acquire would have to wait.
     fn locked(&self) -> bool {
-        self.core.permits() == 0
+        self.core.is_locked()
     }
 
     /// The permits that are free.

@@ -1,6 +1,6 @@
 //! The way through the lock: who waits, and who is served.
 
-use super::word::{BARRED, CLOSED, QUEUED, VOID};
+use super::word::{BARRED, CLOSED, QUEUED, VOID, Word};
 use super::{AcquireError, Ask, HANDOFF_AGE, MAX_PERMITS, Queue, ReleaseError, Semaphore};
 use crate::core::fork;
 use crate::core::park::{Notice, Waiter, Wake};
@@ -25,7 +25,10 @@ impl Semaphore {
     fn lay(&self, ghosts: &[Entry<Ask>], queue: &mut Queue) {
         for ghost in ghosts {
             match ghost.waiter.notice() {
-                Some(Notice::Granted { .. }) => self.add(ghost.ask.n),
+                Some(Notice::Granted { .. }) => {
+                    queue.granted = queue.granted.saturating_sub(1);
+                    self.add(ghost.ask.n);
+                }
                 Some(Notice::Pulsed) => queue.pulsed = queue.pulsed.saturating_sub(ghost.ask.n),
                 _ => {}
             }
@@ -88,8 +91,10 @@ impl Semaphore {
             Ok(Wake::TimedOut) => None,
             Err(_) => waiter.cancel().err(),
         };
-        if notice == Some(Notice::Pulsed) {
-            queue.pulsed -= n;
+        match notice {
+            Some(Notice::Pulsed) => queue.pulsed -= n,
+            Some(Notice::Granted { .. }) => queue.granted -= 1,
+            _ => {}
         }
         let answer = match (wake, notice) {
             (Err(interrupt), notice) => {
@@ -133,7 +138,7 @@ impl Semaphore {
             let Some(more) = word.plus(n, self.limit()) else {
                 return Err(self
                     .capacity()
-                    .map_or(ReleaseError::TooMany { permits: self.permits() }, |capacity| {
+                    .map_or(ReleaseError::TooMany { permits: word.permits().unsigned_abs() }, |capacity| {
                         ReleaseError::Full { capacity }
                     }));
             };
@@ -165,7 +170,17 @@ impl Semaphore {
         let mut word = self.load();
         loop {
             let (to, serves) = match queue.list.front() {
-                None => (word.with_queue(0), false),
+                // A child process finds by the flag that there may be a ghost to take permits back from.
+                None => (word.with_queue(if queue.granted > 0 { QUEUED } else { 0 }), false),
+                // All that is free is spoken for by waiters under way, each of whom will settle again: not worth
+                // a look at the clock.
+                Some(_)
+                    if !queue.fair
+                        && word.minus(queue.pulsed.saturating_add(1)).is_none()
+                        && queue.pulsed > 0 =>
+                {
+                    (Word(word.0 | QUEUED), false)
+                }
                 Some(front) => {
                     let due =
                         queue.fair || *now.get_or_insert_with(Instant::now) - front.ask.since >= HANDOFF_AGE;
@@ -200,6 +215,7 @@ impl Semaphore {
             if let Some(front) = queue.list.front() {
                 if front.waiter.notify(Notice::GRANTED) {
                     woken.push(&front.waiter);
+                    queue.granted += 1;
                 } else {
                     // It gave up in this moment.
                     self.add(front.ask.n);

@@ -9,7 +9,8 @@ pub const MAX_PERMITS: u32 = i32::MAX as u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word(pub u64);
 
-/// A release has to take the lock: somebody is queued, or the capacity is being changed.
+/// A release has to take the lock: somebody is queued, or granted and has not run since, or the capacity is being
+/// changed.
 pub const QUEUED: u64 = 1 << 32;
 /// An acquire has to queue even if there are permits: the front of the queue is to have them.
 pub const BARRED: u64 = 1 << 33;
