@@ -9,8 +9,9 @@ import os
 import unittest
 from typing import Any
 
-import sluicegate.multiprocessing
 from test import _test_multiprocessing as suite  # type: ignore[import-not-found]
+
+import sluicegate.multiprocessing
 
 CLASSES = ["WithProcessesTestSemaphore", "WithProcessesTestCondition"]
 

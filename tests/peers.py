@@ -89,8 +89,7 @@ class Peer:
 def peers(number: int, setup: str = "") -> Iterator[list[Peer]]:
     crew: list[Peer] = []
     try:
-        for _ in range(number):
-            crew.append(Peer(setup))
+        crew.extend(Peer(setup) for _ in range(number))
         yield crew
     finally:
         for peer in crew:

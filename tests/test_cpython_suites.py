@@ -8,6 +8,7 @@ import unittest
 from typing import Any
 
 import pytest
+
 import sluicegate
 
 pytestmark = pytest.mark.thread_unsafe(reason="CPython's tests count the threads of the whole process")
@@ -15,7 +16,13 @@ pytestmark = pytest.mark.thread_unsafe(reason="CPython's tests count the threads
 # Which of its test classes, under which attribute they look for the class they test, and the two candidates.
 SUITES: list[tuple[str, str, str, Any, Any]] = [
     ("test.lock_tests", "SemaphoreTests", "semtype", threading.Semaphore, sluicegate.Semaphore),
-    ("test.lock_tests", "BoundedSemaphoreTests", "semtype", threading.BoundedSemaphore, sluicegate.BoundedSemaphore),
+    (
+        "test.lock_tests",
+        "BoundedSemaphoreTests",
+        "semtype",
+        threading.BoundedSemaphore,
+        sluicegate.BoundedSemaphore,
+    ),
 ]
 
 

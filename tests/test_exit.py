@@ -53,14 +53,18 @@ time.sleep({delay})
 
 def program(wait: str, end: str, fair: bool, delay: float) -> str:
     every = [text for name, text in WAITS.items() if name != "all of these"]
-    return PROGRAM.format(wait=WAITS[wait], end=ENDS[end], fair=fair, delay=delay, threads=THREADS, every=every)
+    return PROGRAM.format(
+        wait=WAITS[wait], end=ENDS[end], fair=fair, delay=delay, threads=THREADS, every=every
+    )
 
 
 @pytest.mark.thread_unsafe(reason="it starts many processes")
 @pytest.mark.parametrize("wait", WAITS)
 def test_exit_with_daemon_threads_waiting_is_silent(wait: str) -> None:
     for run in range(RUNS if wait in ("for ever", "on short timeouts") else 5):
-        done = run_python(program(wait, "nothing", fair=run % 2 == 1, delay=0.001 * (run % 7)), patience=PATIENCE)
+        done = run_python(
+            program(wait, "nothing", fair=run % 2 == 1, delay=0.001 * (run % 7)), patience=PATIENCE
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), report(done)
 
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sluicegate import BoundedSemaphore, Semaphore
 from support import PATIENCE, Crew, Worker, alone, every_kind, every_policy, switch_interval, wait_until
+
+from sluicegate import BoundedSemaphore, Semaphore
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -37,7 +38,7 @@ FORKS: dict[str, Fork] = {"os.fork": os.fork, "C": fork_from_c}
 every_fork = pytest.mark.parametrize("fork", FORKS)
 
 
-def in_child(fork: Fork, check: Callable[[], None]) -> None:
+def in_child(fork: Fork, check: Callable[[], object]) -> None:
     """Forks, and has the child do the check: that it fails, hangs or crashes is a failure here."""
     pid = fork()
     if pid == 0:
@@ -86,7 +87,9 @@ def hammer(sem: Any, rng: random.Random, done: threading.Event) -> None:
 @every_fork
 @every_policy
 @alone(patience=100)
-def test_every_child_forked_under_load_can_acquire_and_release(fork: str, fair: bool, seed: int, factor: int) -> None:
+def test_every_child_forked_under_load_can_acquire_and_release(
+    fork: str, fair: bool, seed: int, factor: int
+) -> None:
     sem, done, forks = BoundedSemaphore(2, fair=fair), threading.Event(), 250 * factor
     workers = [Worker(hammer, sem, random.Random(f"{seed} {number}"), done) for number in range(4)]
 
@@ -186,7 +189,7 @@ def test_the_first_thing_a_child_does_finds_no_ghosts(make: Make) -> None:
         time.sleep(0.02)
         sem.try_acquire(4)
         for first in firsts:
-            in_child(os.fork, lambda first=first: (first(), same(sem.waiting, 0)))
+            in_child(os.fork, lambda: (first(), same(sem.waiting, 0)))
         sem.release(3)
 
 
@@ -252,7 +255,7 @@ def test_a_wake_up_meant_for_a_lost_thread_does_not_silence_the_next(fork: str) 
             for left in (2, 1, 0):
                 # At most one waiter is on its way for a permit; a ghost on its way would count for ever.
                 sem.release()
-                wait_until(lambda left=left: sum(worker.running for worker in workers) == left)
+                wait_until(lambda: sum(worker.running for worker in workers) == left)
 
     with switch_interval(PATIENCE), Crew() as crew:
         for _ in range(2):

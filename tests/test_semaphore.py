@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sluicegate import BoundedSemaphore, Closed, Semaphore
 from support import PATIENCE, Crew, every_kind, every_policy, wait_until
+
+from sluicegate import BoundedSemaphore, Closed, Semaphore
 
 Make = Callable[..., Any]
 LIMIT = 2**31 - 1
@@ -224,7 +225,7 @@ def test_fair_serves_in_the_order_of_arrival() -> None:
             crew.queue_up(sem, take, name)
         for turn in range(12):
             sem.release()
-            wait_until(lambda turn=turn: len(order) == turn + 1)
+            wait_until(lambda: len(order) == turn + 1)
     assert order == list(range(12))
 
 
@@ -294,7 +295,7 @@ def test_fair_is_what_was_asked_for(fair: bool) -> None:
     assert BoundedSemaphore(1, fair=fair).fair is fair
     assert Semaphore(1).fair is BoundedSemaphore(1).fair is False
     with pytest.raises(TypeError):
-        Semaphore(1, True)  # type: ignore[misc]
+        Semaphore(1, True)  # type: ignore[call-arg]
 
 
 # ---- drain ----
@@ -459,9 +460,18 @@ def test_a_waiter_for_more_than_the_new_capacity_is_told(fair: bool) -> None:
 @every_policy
 @pytest.mark.parametrize(
     ("capacity", "error"),
-    [(-1, ValueError), (1.5, TypeError), ("2", TypeError), (None, TypeError), (LIMIT + 1, OverflowError), (-(2**70), ValueError)],
+    [
+        (-1, ValueError),
+        (1.5, TypeError),
+        ("2", TypeError),
+        (None, TypeError),
+        (LIMIT + 1, OverflowError),
+        (-(2**70), ValueError),
+    ],
 )
-def test_a_wrong_capacity_is_refused_and_nothing_happens(fair: bool, capacity: Any, error: type[Exception]) -> None:
+def test_a_wrong_capacity_is_refused_and_nothing_happens(
+    fair: bool, capacity: Any, error: type[Exception]
+) -> None:
     sem = BoundedSemaphore(2, fair=fair)
     sem.acquire()
     with pytest.raises(error):
@@ -508,7 +518,7 @@ def test_it_shows_its_state(make: Make) -> None:
             assert (sem.value, sem.waiting, sem.locked()) == (0, there + 1, True)
         for left in (2, 1, 0):
             sem.release()
-            wait_until(lambda left=left: (sem.value, sem.waiting) == (0, left))
+            wait_until(lambda: (sem.value, sem.waiting) == (0, left))
     assert (sem.value, sem.waiting) == (0, 0)
 
 

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sluicegate import BoundedSemaphore, Closed, Semaphore
 from support import PATIENCE, Crew, Worker, alone, every_kind, every_policy, record, wait_until
+
+from sluicegate import BoundedSemaphore, Closed, Semaphore
 
 Make = Callable[..., Any]
 STORM = 1.0  # seconds
@@ -138,7 +139,9 @@ def test_no_permit_is_lost_while_the_capacity_changes(fair: bool, seed: int, fac
 @pytest.mark.stress
 @pytest.mark.parallel_threads_limit(2)
 @every_kind
-def test_close_in_a_storm_frees_every_thread_and_keeps_every_permit(make: Make, seed: int, factor: int) -> None:
+def test_close_in_a_storm_frees_every_thread_and_keeps_every_permit(
+    make: Make, seed: int, factor: int
+) -> None:
     for number in range(40 * factor):
         rng = random.Random(f"{seed} {number}")
         sem, ledger = make(CAPACITY), Ledger(CAPACITY)
@@ -420,5 +423,5 @@ TestAlone.settings = settings(max_examples=150, stateful_step_count=40)
 TestInLine = InLine.TestCase
 TestInLine.settings = settings(max_examples=60, stateful_step_count=25)
 for _case in (TestAlone, TestInLine):
-    _case.pytestmark = [pytest.mark.thread_unsafe(reason="hypothesis' state machines are one thread's")]
+    _case.pytestmark = [pytest.mark.thread_unsafe(reason="hypothesis' state machines are one thread's")]  # type: ignore[attr-defined]
 del _case

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from peers import Peer, peer, peers
-from sluicegate.multiprocessing import BoundedSemaphore
 from support import Crew, wait_until
+
+from sluicegate.multiprocessing import BoundedSemaphore
 
 # `fcntl.F_OFD_SETLK`, which Python 3.11 has not.
 F_OFD_SETLK = 37
@@ -78,7 +79,9 @@ def test_all_the_permits_of_a_killed_process_come_back_and_only_those(tmp_path: 
     sem.release()
 
 
-def test_a_waiter_has_a_killed_holders_permit_within_milliseconds_and_costs_next_to_nothing(tmp_path: Path) -> None:
+def test_a_waiter_has_a_killed_holders_permit_within_milliseconds_and_costs_next_to_nothing(
+    tmp_path: Path,
+) -> None:
     sem = named(tmp_path)
     delays = []
     with Crew() as crew:
@@ -113,7 +116,8 @@ def test_waiting_costs_less_than_a_hundredth_of_a_core(tmp_path: Path) -> None:
         begin, before = time.monotonic(), [used(waiter.pid) for waiter in crew]
         time.sleep(2)
         shares = [
-            (used(waiter.pid) - then) / (time.monotonic() - begin) for waiter, then in zip(crew, before, strict=True)
+            (used(waiter.pid) - then) / (time.monotonic() - begin)
+            for waiter, then in zip(crew, before, strict=True)
         ]
         print(f"of a core, while waiting: {[f'{share:.4f}' for share in shares]}")
         assert max(shares) < 0.01
@@ -186,7 +190,9 @@ def test_a_holder_that_closes_every_descriptor_keeps_its_permit(tmp_path: Path) 
     sem = named(tmp_path, 2)
     with peer(join(tmp_path, 2)) as holder:
         holder("sem.acquire()")
-        holder("fds = [int(fd) for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}')]")
+        holder(
+            "fds = [int(fd) for fd in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{fd}')]"
+        )
         holder("ours = [fd for fd in fds if 'death' in os.readlink(f'/proc/self/fd/{fd}')]")
         assert len(holder("ours")) == 2
         holder("[os.close(fd) for fd in ours]")
@@ -294,7 +300,9 @@ def test_more_processes_than_places_is_an_error_and_a_place_comes_free(tmp_path:
         fcntl.fcntl(blocker.fileno(), F_OFD_SETLK, lock)
         with peer() as late:
             late("import errno")
-            late(f"try:\n    {join(tmp_path)}\n    error = None\nexcept OSError as raised:\n    error = raised.errno")
+            late(
+                f"try:\n    {join(tmp_path)}\n    error = None\nexcept OSError as raised:\n    error = raised.errno"
+            )
             assert late("error") == 28
             blocker.close()
             late(join(tmp_path))
@@ -308,7 +316,9 @@ def test_a_permit_stays_with_the_process_that_took_it_whoever_ends_first(keeper:
         taken_by_child = "sem.acquire()" if keeper == "the child" else "None"
         if keeper == "the parent":
             parent("sem.acquire()")
-        child = parent(f"pid = os.fork()\nif pid == 0:\n    {taken_by_child}\n    __import__('signal').pause()")
+        child = parent(
+            f"pid = os.fork()\nif pid == 0:\n    {taken_by_child}\n    __import__('signal').pause()"
+        )
         child = child or parent("pid")
         wait_until(lambda: sem.get_value() == 1)
         other = parent.pid if keeper == "the child" else child

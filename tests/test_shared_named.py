@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from peers import peer, peers
-from sluicegate.multiprocessing import BoundedSemaphore, SegmentRemoved, Semaphore
 from support import Crew, report, run_python, wait_until
+
+from sluicegate.multiprocessing import BoundedSemaphore, SegmentRemoved, Semaphore
 
 
 def join(directory: Path, capacity: int = 2) -> str:
@@ -84,7 +85,10 @@ def test_children_of_multiprocessing_leave_in_good_order_too(method: str, tmp_pa
     directory = tmp_path / "shared"
     directory.mkdir()
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(program), method, str(directory)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "error", str(program), method, str(directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0 and not done.stderr, report(done)
     assert files(directory) == []
@@ -208,15 +212,15 @@ def test_who_uses_a_name_that_was_taken_away_is_told(by: str, tmp_path: Path) ->
         new = named(tmp_path, 1)
         assert new.path == sem.path and new.get_value() == 1
 
-        def ended() -> bool:
+        def ended(old: BoundedSemaphore) -> bool:
             try:
-                sem.acquire()
+                old.acquire()
             except SegmentRemoved:
                 return True
-            sem.release()
+            old.release()
             return False
 
-        wait_until(ended, 10)
+        wait_until(lambda: ended(sem), 10)
         with pytest.raises(SegmentRemoved):
             sem.unlink()
         del sem

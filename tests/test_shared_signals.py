@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from peers import peer
-from sluicegate.multiprocessing import BoundedSemaphore, Semaphore
 from support import PATIENCE, alone, report, run_python, wait_until
+
+from sluicegate.multiprocessing import BoundedSemaphore, Semaphore
 
 pytestmark = pytest.mark.thread_unsafe(reason="it runs processes of its own")
 
@@ -141,4 +142,3 @@ def test_a_stopped_waiter_goes_on_waiting(tmp_path: Path) -> None:
         assert not other.has_answered(0.2)
         sem.release()
         assert other.answer() is True
-

@@ -10,13 +10,15 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import alone, wait_until
+
 from sluicegate._native import _presume_dead
 from sluicegate.multiprocessing import BoundedSemaphore, Semaphore
-from support import alone, wait_until
 
 pytestmark = [
     pytest.mark.stress,
@@ -40,11 +42,9 @@ class Witness:
 
     def hold(self) -> int | None:
         for at in self._bytes:
-            try:
+            with suppress(OSError):
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, at)
                 return at
-            except OSError:
-                continue
         with open(self._complaints, "a") as complaints:
             complaints.write("!")
         return None
@@ -122,7 +122,11 @@ SEMAPHORES = ["anonymous", "named"]
 
 
 def make(sort: str, permits: int, directory: Path) -> Any:
-    return BoundedSemaphore(permits) if sort == "anonymous" else BoundedSemaphore.named("storm", permits, dir=directory)
+    return (
+        BoundedSemaphore(permits)
+        if sort == "anonymous"
+        else BoundedSemaphore.named("storm", permits, dir=directory)
+    )
 
 
 @pytest.mark.parametrize("sort", SEMAPHORES)
@@ -171,10 +175,8 @@ def test_the_witness_sees_it_if_the_living_are_taken_for_dead(tmp_path: Path, se
                 at = witness.hold()
                 time.sleep(order.random() * 0.002)
                 witness.let_go(at)
-                try:
+                with suppress(ValueError):
                     sem.release()
-                except ValueError:
-                    pass
 
     pids = [start(lie) for _ in range(8)]
     wait_until(lambda: witness.complaints > 0)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from peers import peer
-from sluicegate.multiprocessing import BoundedSemaphore
 from support import TESTS, report
+
+from sluicegate.multiprocessing import BoundedSemaphore
 
 pytestmark = pytest.mark.thread_unsafe(reason="it runs in processes of its own")
 

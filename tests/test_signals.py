@@ -17,7 +17,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-import sluicegate
 from support import (
     PATIENCE,
     Crew,
@@ -32,7 +31,10 @@ from support import (
     wait_until,
 )
 
+import sluicegate
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
 
 def enter(sem: Any) -> None:
     with sem:
@@ -105,7 +107,9 @@ def test_ctrl_c_does_not_wait_for_the_next_look(fair: bool) -> None:
             took.append(time.perf_counter() - sent)
         helper.result()
     median, longest = statistics.median(took) * 1000, max(took) * 1000
-    print(f"KeyboardInterrupt after {median:.2f} ms (median of {len(took)}), {longest:.2f} ms at most; promised: 10")
+    print(
+        f"KeyboardInterrupt after {median:.2f} ms (median of {len(took)}), {longest:.2f} ms at most; promised: 10"
+    )
     assert len(took) == 25, took
     assert median < 500, took
 
@@ -220,7 +224,7 @@ def test_a_handler_that_returns_lets_the_wait_go_on(fair: bool) -> None:
     def act() -> None:
         for there in range(5):
             os.kill(os.getpid(), signal.SIGUSR1)
-            wait_until(lambda there=there: len(seen) > there)
+            wait_until(lambda: len(seen) > there)
         sem.release()
 
     helper = when_waiting(sem, 1, act)
@@ -272,7 +276,9 @@ def test_a_handler_may_use_the_object_it_interrupted(fair: bool) -> None:
     sem.acquire()
 
     def handler(*_: object) -> None:
-        seen.append((sem.acquire(False), sem.try_acquire(), sem.acquire(timeout=0.01), sem.value, sem.waiting))
+        seen.append(
+            (sem.acquire(False), sem.try_acquire(), sem.acquire(timeout=0.01), sem.value, sem.waiting)
+        )
         sem.release()
         if not sem.acquire(False):
             # The permit is the main thread's already.
@@ -444,7 +450,9 @@ def test_a_blocked_process_sleeps_and_is_not_woken_periodically() -> None:
         settle(processes)
         before = [voluntary_switches(process.pid) for process in processes]
         time.sleep(2)
-        seen = [voluntary_switches(process.pid) - count for process, count in zip(processes, before, strict=True)]
+        seen = [
+            voluntary_switches(process.pid) - count for process, count in zip(processes, before, strict=True)
+        ]
     print(f"voluntary context switches of 3 blocked threads in 2 s, per way to wait: {seen}")
     assert max(seen) <= 3
 
@@ -472,7 +480,7 @@ def blocked(wait: str, fair: bool) -> Iterator[subprocess.Popen[bytes]]:
 
 def settle(processes: list[subprocess.Popen[bytes]]) -> None:
     """Waits until all their threads sleep, and nothing has moved for half a second."""
-    still, counts = time.monotonic(), []
+    still, counts = time.monotonic(), list[int]()
 
     def settled() -> bool:
         nonlocal still, counts

@@ -53,7 +53,7 @@ def main(method: str, directory: str) -> None:
     if method == "fork":
         # Pools have threads: CPython's advice about that is not what is tested here.
         warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
-    context = get_context(method)
+    context: Any = get_context(method)
     for limit in (BoundedSemaphore(2), BoundedSemaphore.named("travel", 2, dir=directory)):
         done = Semaphore(0)
         crew = [context.Process(target=use, args=(limit, done)) for _ in range(3)]

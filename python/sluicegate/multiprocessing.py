@@ -12,7 +12,7 @@ on a context, acquire a permit in one process and release it in another.
 import atexit
 import multiprocessing as _multiprocessing
 import sys as _sys
-from multiprocessing import *  # noqa: F403
+from multiprocessing import *
 from multiprocessing import context as _context
 from multiprocessing import reduction as _reduction
 from multiprocessing import util as _util
@@ -28,7 +28,8 @@ from sluicegate._native import Holder, SegmentRemoved, _leave_all
 from sluicegate._native import SharedBoundedSemaphore as BoundedSemaphore
 from sluicegate._native import SharedSemaphore as Semaphore
 
-__all__ = [*_multiprocessing.__all__, "Holder", "SegmentRemoved"]  # noqa: PLE0604
+__all__ = list(_multiprocessing.__all__)
+__all__ += ["Holder", "SegmentRemoved"]
 
 
 def __getattr__(name: str) -> object:

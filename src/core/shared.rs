@@ -23,7 +23,7 @@ mod page;
 mod sys;
 
 use self::gate::Wait;
-use self::member::{Membership, Owner};
+use self::member::Membership;
 use self::page::Page;
 use super::park::{Sleep, Slept};
 use super::sync::{Arc, Leaf};
@@ -31,8 +31,8 @@ use std::ffi::CString;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Weak;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 pub use self::liveness::presume_dead;
@@ -273,7 +273,11 @@ impl Semaphore {
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire); and the interrupt of the sleep.
-    pub fn acquire<S: Sleep>(&self, deadline: Option<Instant>, sleep: &S) -> Result<bool, AcquireError<S::Interrupt>> {
+    pub fn acquire<S: Sleep>(
+        &self,
+        deadline: Option<Instant>,
+        sleep: &S,
+    ) -> Result<bool, AcquireError<S::Interrupt>> {
         self.prepare().map_err(AcquireError::Failed)?;
         if self.take() {
             return Ok(true);
@@ -282,7 +286,9 @@ impl Semaphore {
         let slept = sleep.sleep(deadline, |until| {
             let slept = self.sleep(wait.get_or_insert_with(|| Wait::begin(self)), until);
             // It is over before this thread touches anything but the page: it may not be let back in.
-            if matches!(slept, Slept::Notified(_)) || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if matches!(slept, Slept::Notified(_))
+                || deadline.is_some_and(|deadline| deadline <= Instant::now())
+            {
                 wait = None;
             }
             slept
@@ -326,14 +332,12 @@ impl Semaphore {
     /// still the one that newcomers find.
     fn prepare(&self) -> Result<(), Error> {
         if let Some(membership) = self.membership {
-            match membership.me() {
-                Some(me) => membership.keep(me),
-                None => {
-                    let Owner(me) = membership.register()?;
-                    // Processes that begin at different slots seldom meet.
-                    let start = (me >> 32).checked_rem(u64::from(self.capacity())).unwrap_or(0);
-                    self.hint.store(start.try_into().unwrap_or(0), Ordering::Relaxed);
-                }
+            if let Some(me) = membership.me() {
+                membership.keep(me);
+            } else {
+                let at = membership.register()?.at().unwrap_or(0);
+                // Processes that begin at different slots seldom meet.
+                self.hint.store(at.checked_rem(self.capacity()).unwrap_or(0), Ordering::Relaxed);
             }
         }
         if self.is_removed() { Err(Error::Removed) } else { Ok(()) }

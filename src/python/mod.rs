@@ -41,7 +41,7 @@ mod _native {
     #[pymodule_export]
     use super::{
         SegmentRemoved,
-        shared::{Holder, _leave_all, _presume_dead},
+        shared::{_leave_all, _presume_dead, Holder},
     };
 
     #[pymodule_init]

@@ -48,7 +48,12 @@ impl SharedSemaphore {
     }
 
     #[inline]
-    fn take(&self, py: Python<'_>, block: &Arg<'_, '_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+    fn take(
+        &self,
+        py: Python<'_>,
+        block: &Arg<'_, '_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
         let block = block.truth()?;
         // `multiprocessing` looks at the timeout even where there is nothing to wait for.
         let timeout = timeout.map(PyAnyMethods::extract::<f64>).transpose()?;
@@ -210,11 +215,7 @@ impl SharedBoundedSemaphore {
 
     #[pyo3(signature = (value=Arg::ABSENT, *, ctx=None))]
     #[allow(unused_variables)]
-    fn __init__(
-        slf: &Bound<'_, Self>,
-        value: Arg<'_, '_>,
-        ctx: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    fn __init__(slf: &Bound<'_, Self>, value: Arg<'_, '_>, ctx: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let capacity = within(c_int(value.given())?)?;
         slf.as_super().get().become_(core::Semaphore::create(Kind::Owned, capacity)?)
     }
@@ -400,7 +401,9 @@ fn c_int(given: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
 fn within(capacity: u32) -> PyResult<u32> {
     if capacity > core::MAX_CAPACITY {
         let most = core::MAX_CAPACITY;
-        return Err(PyOverflowError::new_err(format!("a BoundedSemaphore has at most {most} permits, not {capacity}")));
+        return Err(PyOverflowError::new_err(format!(
+            "a BoundedSemaphore has at most {most} permits, not {capacity}"
+        )));
     }
     Ok(capacity)
 }
@@ -444,8 +447,12 @@ impl From<core::Error> for PyErr {
             Error::Mismatch { asked, found } => PyValueError::new_err(format!(
                 "the semaphore of this name has a capacity of {found}, not of {asked}"
             )),
-            Error::Removed => super::SegmentRemoved::new_err("the name of the shared semaphore was taken away"),
-            Error::NotHeld | Error::Full => PyValueError::new_err("semaphore or lock released too many times"),
+            Error::Removed => {
+                super::SegmentRemoved::new_err("the name of the shared semaphore was taken away")
+            }
+            Error::NotHeld | Error::Full => {
+                PyValueError::new_err("semaphore or lock released too many times")
+            }
             Error::Crowded => PyOSError::new_err((28, "too many processes share this semaphore")),
             Error::Lost => PyOSError::new_err((9, "this process has closed the descriptor of the semaphore")),
         }

@@ -86,7 +86,6 @@ impl Semaphore {
             }
             let next = wait.slice.min(until.unwrap_or(wait.slice));
             match sys::wait(self.page.gate(), announced, next.saturating_duration_since(now)) {
-                sys::Waited::Woken => {}
                 sys::Waited::Interrupted => return Slept::Interrupted,
                 sys::Waited::TimedOut if wait.slice <= Instant::now() => {
                     if self.is_removed() {
@@ -98,7 +97,7 @@ impl Semaphore {
                     }
                     return Slept::Interrupted;
                 }
-                sys::Waited::TimedOut => {}
+                sys::Waited::Woken | sys::Waited::TimedOut => {}
             }
         }
     }
@@ -131,10 +130,14 @@ pub struct Wait<'a> {
 impl<'a> Wait<'a> {
     pub fn begin(semaphore: &'a Semaphore) -> Self {
         static THREADS: AtomicU32 = AtomicU32::new(1);
-        let name = match semaphore.membership.and_then(super::Membership::me).and_then(super::Owner::at) {
-            Some(at) => u64::from(at + 1) << 48 | u64::from(THREADS.fetch_add(1, Ordering::Relaxed) & 0xffff) << 32,
-            None => 0,
-        };
+        let name =
+            match semaphore.membership.and_then(super::Membership::me).and_then(super::member::Owner::at) {
+                Some(at) => {
+                    u64::from(at + 1) << 48
+                        | u64::from(THREADS.fetch_add(1, Ordering::Relaxed) & 0xffff) << 32
+                }
+                None => 0,
+            };
         if let Some(waiting) = semaphore.waiting_here() {
             waiting.fetch_add(1, Ordering::Relaxed);
         }

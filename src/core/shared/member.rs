@@ -311,7 +311,10 @@ impl Door {
         let begin = Instant::now();
         while !sys::lock(own.as_raw_fd(), DOOR, 1)? {
             if begin.elapsed() > patience {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process blocks the shared file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another process blocks the shared file",
+                ));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -8,6 +8,7 @@ use super::member::{Door, is_in_use};
 use super::page::{self, Page};
 use super::{Error, Handle, Kind, Semaphore, Unsafe, sys};
 use std::ffi::{CStr, CString};
+use std::fmt::Write;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -179,7 +180,7 @@ fn file_name(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
             file_name.push(char::from(byte));
         } else {
-            file_name.push_str(&format!("%{byte:02X}"));
+            let _ = write!(file_name, "%{byte:02X}");
         }
     }
     file_name

@@ -5,10 +5,9 @@ use super::member::Owner;
 use super::page::{MEMBERS, Slot};
 use super::{Error, Semaphore, sys};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-/// How often an acquire makes sure that a named semaphore still has its name.
-const NAME_CHECK: u64 = Duration::from_secs(1).as_nanos() as u64;
+/// How often an acquire makes sure that a named semaphore still has its name, in nanoseconds.
+const NAME_CHECK: u64 = 1_000_000_000;
 
 /// A permit that is taken, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +74,14 @@ impl Semaphore {
     }
 
     /// The first slot in this order that can be had; the hint leads to it from now on.
-    fn first(&self, mut order: impl Iterator<Item = u32>, have: impl Fn(Slot<'_>) -> bool) -> Option<Slot<'_>> {
+    fn first(
+        &self,
+        mut order: impl Iterator<Item = u32>,
+        have: impl Fn(Slot<'_>) -> bool,
+    ) -> Option<Slot<'_>> {
         let slots = self.page.slots();
-        let (at, slot) = order.find_map(|at| Some((at, slots.get(at as usize).filter(|&slot| have(slot))?)))?;
+        let (at, slot) =
+            order.find_map(|at| Some((at, slots.get(at as usize).filter(|&slot| have(slot))?)))?;
         self.hint.store(at, Ordering::Relaxed);
         Some(slot)
     }
@@ -93,7 +97,8 @@ impl Semaphore {
     }
 
     fn count(&self, is_counted: impl Fn(u64) -> bool) -> u32 {
-        let count = self.page.slots().iter().filter(|slot| is_counted(slot.owner().load(Ordering::SeqCst))).count();
+        let count =
+            self.page.slots().iter().filter(|slot| is_counted(slot.owner().load(Ordering::SeqCst))).count();
         count.try_into().unwrap_or(u32::MAX)
     }
 

@@ -178,7 +178,8 @@ impl Page {
             return Err(Error::Broken(Broken::Format));
         }
         let (shape, identity) = (read(2), read(3));
-        let (Some(kind), Ok(capacity)) = (Kind::decode(shape >> 32), u32::try_from(shape & 0xffff_ffff)) else {
+        let (Some(kind), Ok(capacity)) = (Kind::decode(shape >> 32), u32::try_from(shape & 0xffff_ffff))
+        else {
             return Err(Error::Broken(Broken::Shape));
         };
         let limit = match kind {
@@ -300,8 +301,7 @@ fn map(file: &OwnedFd, len: usize) -> io::Result<NonNull<AtomicU64>> {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping, at an address of the kernel's choice, of a file that is at least `len` bytes long:
     // created so, or checked by `attach`.
-    let base =
-        unsafe { libc::mmap(ptr::null_mut(), len, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+    let base = unsafe { libc::mmap(ptr::null_mut(), len, access, libc::MAP_SHARED, file.as_raw_fd(), 0) };
     if base == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

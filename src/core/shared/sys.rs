@@ -19,15 +19,22 @@ pub enum Waited {
 
 /// Sleeps while `word` is `expected`; a futex of the page, so that any process that maps it can wake.
 pub fn wait(word: &AtomicU32, expected: u32, timeout: Duration) -> Waited {
+    // The types of these fields differ between architectures; nanoseconds, below 10^9, fit them all.
+    #[allow(clippy::unnecessary_fallible_conversions)]
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        // Below 10^9, so it fits every platform's `c_long`.
         tv_nsec: timeout.subsec_nanos().try_into().unwrap_or(999_999_999),
     };
     // SAFETY: * `word` is a live, aligned 32-bit word for the whole call, which only reads it.
     // * `timeout` outlives the call.
     let code = unsafe {
-        libc::syscall(libc::SYS_futex, ptr::from_ref(word), libc::FUTEX_WAIT, expected, ptr::from_ref(&timeout))
+        libc::syscall(
+            libc::SYS_futex,
+            ptr::from_ref(word),
+            libc::FUTEX_WAIT,
+            expected,
+            ptr::from_ref(&timeout),
+        )
     };
     match if code == 0 { None } else { io::Error::last_os_error().raw_os_error() } {
         Some(libc::ETIMEDOUT) => Waited::TimedOut,
@@ -50,7 +57,10 @@ pub fn wall() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call fills `now`, and cannot fail for a clock that exists since Linux 2.6.32.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) };
-    now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
+    // After 1970 and for five centuries, and the nanoseconds below 10^9.
+    #[allow(clippy::cast_sign_loss)]
+    let (seconds, nanoseconds) = (now.tv_sec as u64, now.tv_nsec as u64);
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
 }
 
 /// A file without a name, whose length nobody can change.
@@ -222,8 +232,7 @@ pub fn has_process(pid: u32) -> bool {
 pub fn pid_namespace() -> Option<u64> {
     let mut target = [0_u8; 20];
     // SAFETY: the path is a C string, and the call writes at most the length of the buffer.
-    let len =
-        unsafe { libc::readlink(c"/proc/self".as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    let len = unsafe { libc::readlink(c"/proc/self".as_ptr(), target.as_mut_ptr().cast(), target.len()) };
     let seen = number(target.get(..usize::try_from(len).ok()?)?)?;
     if seen != u64::from(process_id()) {
         return None;
@@ -235,7 +244,7 @@ pub fn pid_namespace() -> Option<u64> {
 /// What /proc says about a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// It has ended, and only its parent's wait() is missing.
+    /// It has ended, and only its parent has not asked for it yet.
     pub is_zombie: bool,
     /// When it began, in clock ticks since the boot.
     pub start: u64,
@@ -246,7 +255,8 @@ pub struct Life {
 /// A process of our PID namespace, unless it is gone.
 pub fn life(pid: u32) -> Option<Life> {
     let mut path = [0; PROC_PATH];
-    let file = open(proc_path(&[b"/proc/", digits(pid, &mut [0; 10]), b"/stat"], &mut path), libc::O_RDONLY).ok()?;
+    let file =
+        open(proc_path(&[b"/proc/", digits(pid, &mut [0; 10]), b"/stat"], &mut path), libc::O_RDONLY).ok()?;
     let mut text = [0_u8; 1024];
     // SAFETY: the call writes at most the length of the buffer.
     let len = unsafe { libc::read(file.as_raw_fd(), text.as_mut_ptr().cast(), text.len()) };

@@ -32,8 +32,9 @@ fn kill(semaphore: &Semaphore) {
     membership.lose_lock();
 }
 
-fn soon() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(20))
+/// Far enough for what must happen.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
 }
 
 /// A directory of the test's own.
@@ -85,7 +86,7 @@ fn a_waiter_gets_a_dead_members_permit() {
     let doomed = another(&ours);
     assert!(doomed.take());
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| ours.acquire(soon(), &ThreadPark).unwrap());
+        let waiter = scope.spawn(|| ours.acquire(Some(soon()), &ThreadPark).unwrap());
         while ours.waiting() == 0 {
             thread::yield_now();
         }
@@ -102,7 +103,7 @@ fn a_sweeper_that_does_not_move_is_replaced() {
     assert!(doomed.take());
     ours.page.sweep().store(77 << 48 | 5, Ordering::SeqCst);
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| ours.acquire(soon(), &ThreadPark).unwrap());
+        let waiter = scope.spawn(|| ours.acquire(Some(soon()), &ThreadPark).unwrap());
         while ours.waiting() == 0 {
             thread::yield_now();
         }
@@ -117,7 +118,7 @@ fn a_lost_wake_up_costs_a_slice_and_no_more() {
     let theirs = another(&ours);
     assert!(theirs.take());
     thread::scope(|scope| {
-        let waiter = scope.spawn(|| ours.acquire(soon(), &ThreadPark).unwrap());
+        let waiter = scope.spawn(|| ours.acquire(Some(soon()), &ThreadPark).unwrap());
         while ours.page.gate().load(Ordering::SeqCst) & 1 == 0 {
             thread::yield_now();
         }
@@ -165,7 +166,7 @@ fn threads_that_wait_are_all_served() {
             let mine = if number % 2 == 0 { &ours } else { &theirs };
             scope.spawn(move || {
                 for _ in 0..2000 {
-                    assert!(mine.acquire(soon(), &ThreadPark).unwrap());
+                    assert!(mine.acquire(Some(soon()), &ThreadPark).unwrap());
                     mine.release(1).unwrap();
                 }
             });
@@ -179,7 +180,7 @@ fn a_burst_of_releases_wakes_everybody() {
     let signal = Semaphore::create(Kind::Signalling, 0).unwrap();
     thread::scope(|scope| {
         let waiters: Vec<_> =
-            (0..16).map(|_| scope.spawn(|| signal.acquire(soon(), &ThreadPark).unwrap())).collect();
+            (0..16).map(|_| scope.spawn(|| signal.acquire(Some(soon()), &ThreadPark).unwrap())).collect();
         while signal.waiting() < 16 {
             thread::yield_now();
         }
@@ -241,13 +242,18 @@ fn what_is_no_page_is_refused() {
     let write = |bytes: &[u8], mode: u32| {
         use std::os::unix::fs::OpenOptionsExt;
         let _ = std::fs::remove_file(&path);
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&path)
+            .unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
     };
     write(b"", 0o600);
     assert!(matches!(attach(&path, 1), Err(Error::Broken(Broken::Short))));
-    write(&[7; 1 << 17], 0o600);
+    write(&vec![7; 1 << 17], 0o600);
     assert!(matches!(attach(&path, 1), Err(Error::Broken(Broken::Magic))));
     write(b"", 0o644);
     assert!(matches!(attach(&path, 1), Err(Error::Unsafe(Unsafe::Open))));
@@ -262,8 +268,7 @@ fn what_is_no_page_is_refused() {
 #[test]
 fn the_header_is_believed_only_as_far_as_the_file_goes() {
     let semaphore = owned(4);
-    let lies =
-        [(0, 1), (1, 1), (2, 1 << 32 | 4096), (2, 9 << 32 | 4), (2, 2 << 32 | 0xffff_ffff), (4, 0)];
+    let lies = [(0, 1), (1, 1), (2, 1 << 32 | 4096), (2, 9 << 32 | 4), (2, 2 << 32 | 0xffff_ffff), (4, 0)];
     for (word, value) in lies {
         let before = semaphore.page.word(word).swap(value, Ordering::SeqCst);
         let duplicate = sys::reopen(semaphore.file.fd).unwrap();
