@@ -220,7 +220,9 @@ def test_who_uses_a_name_that_was_taken_away_is_told(by: str, tmp_path: Path) ->
             old.release()
             return False
 
-        wait_until(lambda: ended(sem), 10)
+        old = sem
+        wait_until(lambda: ended(old), 10)
+        del old
         with pytest.raises(SegmentRemoved):
             sem.unlink()
         del sem

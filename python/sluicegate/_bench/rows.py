@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import sluicegate
+from sluicegate._bench import processes
 from sluicegate._bench.contest import Gate, contest
 from sluicegate._bench.timing import Pace, Row, Section, statement
 
@@ -80,4 +81,5 @@ SECTIONS = (
         ),
         pace=Pace.CONTEST,
     ),
+    *processes.sections(),
 )
