@@ -262,11 +262,11 @@ impl Semaphore {
     /// # Errors
     /// Those of becoming a member, and [`Error::Removed`].
     pub fn try_acquire(&self) -> Result<bool, Error> {
-        self.prepare()?;
-        if self.take() {
+        self.join()?;
+        if self.take() || self.sweep(true) > 0 && self.take_and_pass_on() {
             return Ok(true);
         }
-        Ok(self.sweep(true) > 0 && self.take_and_pass_on())
+        if self.is_removed() { Err(Error::Removed) } else { Ok(false) }
     }
 
     /// Takes a permit, waiting for one: whether it came before the deadline.
@@ -278,10 +278,11 @@ impl Semaphore {
         deadline: Option<Instant>,
         sleep: &S,
     ) -> Result<bool, AcquireError<S::Interrupt>> {
-        self.prepare().map_err(AcquireError::Failed)?;
+        self.join().map_err(AcquireError::Failed)?;
         if self.take() {
             return Ok(true);
         }
+        self.prepare().map_err(AcquireError::Failed)?;
         let mut wait = None;
         let slept = sleep.sleep(deadline, |until| {
             let slept = self.sleep(wait.get_or_insert_with(|| Wait::begin(self)), until);
@@ -328,17 +329,21 @@ impl Semaphore {
         }
     }
 
-    /// What has to be so before a thread may wait: this process is a member, its lock is there, and the page is
-    /// still the one that newcomers find.
+    /// Makes this process a member, if it is none.
+    fn join(&self) -> Result<(), Error> {
+        if let Some(membership) = self.membership.filter(|membership| membership.me().is_none()) {
+            let at = membership.register()?.at().unwrap_or(0);
+            // Processes that begin at different slots seldom meet.
+            self.hint.store(at.checked_rem(self.capacity()).unwrap_or(0), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// What has to be so before a thread may wait: its process's lock is there, and the page is the one that newcomers
+    /// find.
     fn prepare(&self) -> Result<(), Error> {
-        if let Some(membership) = self.membership {
-            if let Some(me) = membership.me() {
-                membership.keep(me);
-            } else {
-                let at = membership.register()?.at().unwrap_or(0);
-                // Processes that begin at different slots seldom meet.
-                self.hint.store(at.checked_rem(self.capacity()).unwrap_or(0), Ordering::Relaxed);
-            }
+        if let Some((membership, me)) = self.membership.and_then(|here| Some((here, here.me()?))) {
+            membership.keep(me);
         }
         if self.is_removed() { Err(Error::Removed) } else { Ok(()) }
     }

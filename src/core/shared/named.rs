@@ -13,7 +13,6 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Where the files are, unless somebody wants them elsewhere.
@@ -85,7 +84,7 @@ fn join(file: OwnedFd, path: &CStr, capacity: u32) -> Result<Option<Handle>, Err
         return Ok(None);
     }
     let semaphore = Semaphore::new(page, file, Some(path.to_owned()))?;
-    semaphore.prepare()?;
+    semaphore.join()?;
     drop(door);
     Ok(Some(Handle::insert(semaphore)))
 }
@@ -100,7 +99,7 @@ fn create(directory: &CStr, path: &CStr, capacity: u32) -> Result<Option<Handle>
     let page = Page::create(&file, Kind::Owned, capacity)?;
     let semaphore = Semaphore::new(page, file, Some(path.to_owned()))?;
     // A member before it can be found: whoever finds it and leaves again is not the last.
-    semaphore.register()?;
+    semaphore.join()?;
     match sys::publish(semaphore.file.fd, path) {
         Ok(()) => Ok(Some(Handle::insert(semaphore))),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
@@ -161,14 +160,6 @@ impl Semaphore {
             // If that fails the file stays, for the next one to use.
             let _ = sys::unlink(path);
         }
-    }
-
-    fn register(&self) -> Result<(), Error> {
-        if let Some(membership) = self.membership {
-            membership.register()?;
-            self.hint.store(0, Ordering::Relaxed);
-        }
-        Ok(())
     }
 }
 

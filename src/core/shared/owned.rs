@@ -108,13 +108,16 @@ impl Semaphore {
     /// word, which nobody else will ever have. `thorough` asks about every process, not only about its id.
     pub(super) fn sweep(&self, thorough: bool) -> u32 {
         let Some(membership) = self.membership else { return 0 };
-        let me = membership.me();
+        let me = membership.me().map_or(0, |me| me.0);
+        if self.count(|owner| owner != 0 && owner != me) == 0 {
+            return 0;
+        }
         let mut we = None;
         let mut verdicts = [None; MEMBERS as usize];
         let mut freed = 0;
         for slot in self.page.slots().iter() {
             let word = slot.owner().load(Ordering::Acquire);
-            if word == 0 || me == Some(Owner(word)) {
+            if word == 0 || word == me {
                 continue;
             }
             let owner = Owner(word);

@@ -13,7 +13,7 @@ fn another(semaphore: &Semaphore) -> Semaphore {
     #[allow(unsafe_code)]
     let file = unsafe { BorrowedFd::borrow_raw(semaphore.file.fd) }.try_clone_to_owned().unwrap();
     let other = Semaphore::new(Page::attach(&file).unwrap(), file, semaphore.path.clone()).unwrap();
-    other.prepare().unwrap();
+    other.join().unwrap();
     other
 }
 
@@ -21,7 +21,7 @@ fn owned(capacity: u32) -> Semaphore {
     let file = sys::memfd(page::size(Kind::Owned, capacity) as u64).unwrap();
     let page = Page::create(&file, Kind::Owned, capacity).unwrap();
     let semaphore = Semaphore::new(page, file, None).unwrap();
-    semaphore.prepare().unwrap();
+    semaphore.join().unwrap();
     semaphore
 }
 
@@ -232,7 +232,9 @@ fn a_file_that_nobody_uses_takes_any_capacity() {
     ATTACHED.lock().retain(|(known, _, _)| !known.is_same_file(&stat));
     let other = attach(&path, 5).unwrap();
     assert_eq!((other.capacity(), other.permits()), (5, 5));
-    assert!(first.is_removed() && matches!(first.try_acquire(), Err(Error::Removed)));
+    assert!(first.is_removed());
+    while first.take() {}
+    assert!(matches!(first.try_acquire(), Err(Error::Removed)));
 }
 
 #[test]
