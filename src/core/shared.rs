@@ -279,7 +279,7 @@ impl Semaphore {
         sleep: &S,
     ) -> Result<bool, AcquireError<S::Interrupt>> {
         self.join().map_err(AcquireError::Failed)?;
-        if self.take() {
+        if self.take() || self.spin() {
             return Ok(true);
         }
         self.prepare().map_err(AcquireError::Failed)?;

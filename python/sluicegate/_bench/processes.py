@@ -26,13 +26,13 @@ def contend(gate: Gate, *, processes: int, seconds: float) -> Outcome:
     page = mmap.mmap(-1, mmap.PAGESIZE)
 
     def work(me: int) -> None:
-        acquire, release, pairs = gate.acquire, gate.release, 0
+        pairs = 0
         while page[0] == _WAIT:
             time.sleep(0.0005)
         while page[0] == _GO:
             for _ in range(_PAIRS):
-                acquire()
-                release()
+                gate.acquire()
+                gate.release()
             pairs += _PAIRS
         _COUNT.pack_into(page, 8 * (me + 1), pairs)
 

@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering;
 /// How often an acquire makes sure that a named semaphore still has its name, in nanoseconds.
 const NAME_CHECK: u64 = 1_000_000_000;
 
+/// How often a thread looks again before it goes to sleep.
+const SPINS: u32 = 30;
+
 /// A permit that is taken, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -27,6 +30,16 @@ impl Semaphore {
             Some(slot) if take_slot(slot, me) => self.settle(slot),
             _ => self.take_beyond(me, hint),
         }
+    }
+
+    /// Takes a permit that another process gives back within a microsecond, which a sleep would take longer than.
+    /// Not if all are held by this process: its threads may need what the calling one holds, the interpreter.
+    pub(super) fn spin(&self) -> bool {
+        let Some(me) = self.membership.and_then(super::Membership::me) else { return false };
+        (0..SPINS).any(|_| {
+            std::hint::spin_loop();
+            self.page.slots().iter().any(|slot| slot.owner().load(Ordering::Relaxed) != me.0) && self.take()
+        })
     }
 
     fn take_beyond(&self, me: Owner, hint: u32) -> bool {
