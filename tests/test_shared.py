@@ -287,11 +287,11 @@ def test_the_module_has_all_that_multiprocessing_has() -> None:
             assert found is getattr(multiprocessing, name) or callable(found)
     assert set(multiprocessing.__all__) <= set(sluicegate.multiprocessing.__all__)
     with pytest.raises(AttributeError):
-        _ = sluicegate.multiprocessing.nothing  # type: ignore[attr-defined]
+        _ = sluicegate.multiprocessing.nothing
 
 
 def test_contexts_stay_as_they_are_since_queues_are_built_on_them() -> None:
-    context = sluicegate.multiprocessing.get_context("fork")
+    context: Any = sluicegate.multiprocessing.get_context("fork")
     assert type(context) is type(FORK)
     # A queue takes a permit in the process that puts, and gives it back in the one that gets.
     assert not isinstance(context.Queue(1)._sem, Semaphore)
