@@ -39,7 +39,7 @@ class ActivePool:
 
 def use(pool: ActivePool, served: Semaphore) -> None:
     with pool as active:
-        print(f"{current_process().name} is served, with {active} at once", flush=True)
+        print(f"{current_process().name} is served, with {active} at once\n", end="", flush=True)
         time.sleep(random.random() * 0.05)
     served.release()
 

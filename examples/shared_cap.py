@@ -15,7 +15,8 @@ WORKERS, CAP, TURNS = 8, 3, 3
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    # In one piece, since others print too.
+    print(f"{line}\n", end="", flush=True)
 
 
 def work(number: int, limit: BoundedSemaphore, held: Semaphore) -> None:
@@ -44,6 +45,8 @@ def main() -> None:
     say("worker 5 was killed while it held a permit")
     for worker in workers:
         worker.join()
+    ended = [worker.exitcode for worker in workers]
+    assert ended == [-signal.SIGKILL if number == 5 else 0 for number in range(WORKERS)], ended
     say(f"all have ended: {limit}")
     assert limit.get_value() == CAP
 

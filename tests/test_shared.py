@@ -294,7 +294,8 @@ def test_contexts_stay_as_they_are_since_queues_are_built_on_them() -> None:
     context: Any = sluicegate.multiprocessing.get_context("fork")
     assert type(context) is type(FORK)
     # A queue takes a permit in the process that puts, and gives it back in the one that gets.
-    assert not isinstance(context.Queue(1)._sem, Semaphore)
+    queue: Any = context.Queue(1)
+    assert not isinstance(queue._sem, Semaphore)
 
 
 # ---- one process is one member ----
