@@ -200,6 +200,9 @@ def test_a_holder_that_closes_every_descriptor_keeps_its_permit(tmp_path: Path) 
         holder("others = [os.open('/dev/null', os.O_RDONLY) for _ in ours]")
         assert sem.get_value() == 1
         assert sem.acquire(False) and not sem.acquire(timeout=0.3)
+        # Who comes now takes another place than the one that looks free.
+        with peer(join(tmp_path, 2)) as late:
+            assert not late("sem.acquire(timeout=0.1)")
         assert holder("sem.release()") is None
         assert holder("sem.acquire(timeout=5)") and holder("sem.release()") is None
         holder("del sem")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from peers import peer
-from support import PATIENCE, alone, report, run_python, wait_until
+from support import PATIENCE, Worker, alone, report, run_python, wait_until
 
 from sluicegate.multiprocessing import BoundedSemaphore, Semaphore
 
@@ -127,6 +127,46 @@ def test_a_fork_finds_a_semaphore_that_works_whatever_its_threads_were_doing(tmp
     )
     done = run_python(code, str(tmp_path), patience=60)
     assert done.returncode == 0 and not done.stderr, report(done)
+
+
+def moment_of_acquire(sem: Semaphore) -> float:
+    sem.acquire()
+    return time.monotonic()
+
+
+@alone()
+def test_a_release_wakes_a_waiter_at_once() -> None:
+    """And not only at the end of its slice, which would hide a lost wake-up from every other test."""
+    for sem in (BoundedSemaphore(1), Semaphore(1)):
+        delays = []
+        for _ in range(15):
+            sem.acquire()
+            woken = Worker(moment_of_acquire, sem)
+            wait_until(lambda: sem.waiting == 1)
+            time.sleep(0.002)
+            sem.release()
+            released = time.monotonic()
+            delays.append(woken.result() - released)
+            sem.release()
+        assert statistics.median(delays) < 0.002, delays
+
+
+@alone()
+def test_releases_one_after_another_wake_as_many_waiters() -> None:
+    for sem in (BoundedSemaphore(8), Semaphore(8)):
+        delays = []
+        for _ in range(9):
+            for _ in range(8):
+                sem.acquire()
+            woken = [Worker(moment_of_acquire, sem) for _ in range(8)]
+            wait_until(lambda: sem.waiting == 8)
+            time.sleep(0.002)
+            for _ in range(8):
+                sem.release()
+            released = time.monotonic()
+            delays.append(max(one.result() for one in woken) - released)
+            sem.release(8)
+        assert statistics.median(delays) < 0.004, delays
 
 
 def test_a_stopped_waiter_goes_on_waiting(tmp_path: Path) -> None:
