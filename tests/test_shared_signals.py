@@ -129,6 +129,12 @@ def test_a_fork_finds_a_semaphore_that_works_whatever_its_threads_were_doing(tmp
     assert done.returncode == 0 and not done.stderr, report(done)
 
 
+def wait_for(sem: Semaphore, waiters: int) -> None:
+    wait_until(lambda: sem.waiting == waiters)
+    # They are counted a moment before they sleep.
+    time.sleep(0.002)
+
+
 def moment_of_acquire(sem: Semaphore) -> float:
     sem.acquire()
     return time.monotonic()
@@ -142,8 +148,7 @@ def test_a_release_wakes_a_waiter_at_once() -> None:
         for _ in range(15):
             sem.acquire()
             woken = Worker(moment_of_acquire, sem)
-            wait_until(lambda: sem.waiting == 1)
-            time.sleep(0.002)
+            wait_for(sem, 1)
             sem.release()
             released = time.monotonic()
             delays.append(woken.result() - released)
@@ -159,8 +164,7 @@ def test_releases_one_after_another_wake_as_many_waiters() -> None:
             for _ in range(8):
                 sem.acquire()
             woken = [Worker(moment_of_acquire, sem) for _ in range(8)]
-            wait_until(lambda: sem.waiting == 8)
-            time.sleep(0.002)
+            wait_for(sem, 8)
             for _ in range(8):
                 sem.release()
             released = time.monotonic()
