@@ -18,9 +18,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import pytest
+
 import sluicegate
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
@@ -195,7 +196,7 @@ def alone(patience: float = 60.0) -> Callable[[Test], Test]:
                 pytest.skip(done.stderr.strip())
             assert done.returncode == 0 and not done.stderr, report(done)
 
-        return outside  # type: ignore[return-value]
+        return cast("Test", outside)
 
     return decorate
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 import sysconfig
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
-from sluicegate import BoundedSemaphore, Closed
 from support import at_once, every_kind, every_policy, has_gil, run_python
+
+from sluicegate import BoundedSemaphore, Closed
 
 Make = Callable[..., Any]
 
 free_threaded = pytest.mark.skipif(
     not sysconfig.get_config_var("Py_GIL_DISABLED"),
-    reason=f"this CPython {sys.version_info[0]}.{sys.version_info[1]} is not a free-threaded build: it has a GIL to keep",
+    reason="this CPython is not a free-threaded build: it has a GIL to keep",
 )
 
 
@@ -93,7 +94,7 @@ def test_resized_at_once_the_last_capacity_counts(fair: bool) -> None:
     for _ in range(20):
         sem = BoundedSemaphore(5, fair=fair)
         sem.acquire(n=2)
-        at_once(*[lambda capacity=capacity: sem.resize(capacity) for capacity in range(2, 2 + THREADS)])
+        at_once(*[partial(sem.resize, capacity) for capacity in range(2, 2 + THREADS)])
         assert sem.value == sem.capacity - 2
         sem.release(2)
         assert sem.value == sem.capacity
@@ -111,8 +112,8 @@ def test_closed_and_initialised_at_once_it_is_one_or_the_other(fair: bool) -> No
             except (Closed, ValueError):
                 pass
 
-        at_once(sem.close, lambda sem=sem: sem.__init__(3), *[use] * 4)
+        at_once(sem.close, partial(BoundedSemaphore.__init__, sem, 3), *[use] * 4)
         if sem.closed:
-            sem.__init__(3)
+            BoundedSemaphore.__init__(sem, 3)
         assert sem.capacity in (1, 3)
         assert sem.waiting == 0

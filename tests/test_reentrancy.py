@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sluicegate import BoundedSemaphore, Semaphore
 from support import PATIENCE, Crew, Worker, alone, every_kind, every_policy, wait_until
+
+from sluicegate import BoundedSemaphore, Semaphore
 
 Make = Callable[..., Any]
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,15 @@ def test_a_permit_outlives_the_object_it_was_taken_through(tmp_path: Path) -> No
         assert sem.get_value() == 2
 
 
+def has_ended(sem: BoundedSemaphore) -> bool:
+    try:
+        sem.acquire()
+    except SegmentRemoved:
+        return True
+    sem.release()
+    return False
+
+
 @pytest.mark.parametrize("by", ["unlink", "rm"])
 def test_who_uses_a_name_that_was_taken_away_is_told(by: str, tmp_path: Path) -> None:
     sem = named(tmp_path, 1)
@@ -212,17 +222,7 @@ def test_who_uses_a_name_that_was_taken_away_is_told(by: str, tmp_path: Path) ->
         new = named(tmp_path, 1)
         assert new.path == sem.path and new.get_value() == 1
 
-        def ended(old: BoundedSemaphore) -> bool:
-            try:
-                old.acquire()
-            except SegmentRemoved:
-                return True
-            old.release()
-            return False
-
-        old = sem
-        wait_until(lambda: ended(old), 10)
-        del old
+        wait_until(partial(has_ended, sem), 10)
         with pytest.raises(SegmentRemoved):
             sem.unlink()
         del sem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 import sluicegate
 import sluicegate.threading
 
@@ -27,13 +28,13 @@ def test_all_is_theirs() -> None:
 def test_what_is_not_public_is_found_too() -> None:
     assert sluicegate.threading._active is threading._active  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no_such_name"):
-        sluicegate.threading.no_such_name  # noqa: B018
+        sluicegate.threading.no_such_name
 
 
 def test_the_classes_are_the_same_at_both_doors() -> None:
     assert sluicegate.threading.Semaphore is sluicegate.Semaphore
     assert sluicegate.threading.BoundedSemaphore is sluicegate.BoundedSemaphore
-    assert threading.Semaphore is not sluicegate.Semaphore
+    assert threading.Semaphore is not sluicegate.Semaphore  # type: ignore[comparison-overlap]
     assert sluicegate.Semaphore.__module__ == "sluicegate"
     assert sluicegate.BoundedSemaphore.__module__ == "sluicegate"
     assert sluicegate.Closed.__module__ == "sluicegate"

@@ -1,5 +1,18 @@
 """Native semaphores, channels and connection pools; see the README for the drop-in rule."""
 
-from sluicegate._native import BoundedSemaphore, Closed, Semaphore
+from queue import Empty, Full
 
-__all__ = ["BoundedSemaphore", "Closed", "Semaphore"]
+from sluicegate._native import BoundedSemaphore, Channel, Closed, Semaphore, Timer, after, select, tick
+
+__all__ = [
+    "BoundedSemaphore",
+    "Channel",
+    "Closed",
+    "Empty",
+    "Full",
+    "Semaphore",
+    "Timer",
+    "after",
+    "select",
+    "tick",
+]

@@ -13,10 +13,13 @@
 //! 4. **A fork leaves ghosts.** The child's copy of a waitlist names threads that are not there. The first look
 //!    at a list after a fork removes them and hands back what they had been granted: see [`fork`].
 
+pub mod channel;
 pub mod fork;
 pub mod park;
+pub mod select;
 pub mod semaphore;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod shared;
 pub mod sync;
+pub mod timer;
 pub mod waitlist;

@@ -176,6 +176,18 @@ impl Semaphore {
         self.load().has(CLOSED)
     }
 
+    /// Takes one permit if that is a matter of one compare-and-swap. If not, an acquire has the answer.
+    #[inline]
+    pub fn take_one(&self) -> bool {
+        self.take(1, BARRED | CLOSED | VOID)
+    }
+
+    /// Gives one permit back if that is a matter of one compare-and-swap. If not, a release has the answer.
+    #[inline]
+    pub fn give_one(&self) -> bool {
+        self.give(1)
+    }
+
     /// Takes `n` permits if they are free now and nobody older is to have them.
     ///
     /// # Errors
@@ -214,16 +226,8 @@ impl Semaphore {
     /// Above the capacity, or above [`MAX_PERMITS`]; nothing was added.
     #[inline]
     pub fn release(&self, n: u32) -> Result<(), ReleaseError> {
-        let mut word = self.load();
-        while !word.has(QUEUED | VOID) {
-            // Only a verdict under the lock is final: the capacity may be changing.
-            let Some(more) = word.plus(n, self.limit()) else { break };
-            match self.swap(word, more) {
-                Ok(()) => return Ok(()),
-                Err(seen) => word = seen,
-            }
-        }
-        self.release_locked(n)
+        // Only a verdict under the lock is final: the capacity may be changing.
+        if self.give(n) { Ok(()) } else { self.release_locked(n) }
     }
 
     /// Takes all free permits: how many there were.
@@ -307,6 +311,19 @@ impl Semaphore {
         while !word.has(barriers) {
             let Some(less) = word.minus(n) else { return false };
             match self.swap(word, less) {
+                Ok(()) => return true,
+                Err(seen) => word = seen,
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn give(&self, n: u32) -> bool {
+        let mut word = self.load();
+        while !word.has(QUEUED | VOID) {
+            let Some(more) = word.plus(n, self.limit()) else { return false };
+            match self.swap(word, more) {
                 Ok(()) => return true,
                 Err(seen) => word = seen,
             }

@@ -4,14 +4,20 @@
 #![allow(clippy::doc_markdown, clippy::needless_pass_by_value)]
 
 mod args;
+mod channel;
+mod fast;
+mod select;
 mod semaphore;
 #[cfg(target_os = "linux")]
 mod shared;
 mod wait;
 
+use crate::core::channel::Refusal;
 use crate::core::semaphore::{AcquireError, MAX_PERMITS, ReleaseError};
 use pyo3::exceptions::{PyAttributeError, PyException, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
 
 pyo3::create_exception!(
     sluicegate,
@@ -27,6 +33,11 @@ pyo3::create_exception!(
     pyo3::exceptions::PyOSError,
     "The name of a shared semaphore was taken away: processes that ask for it now get another one."
 );
+// Lazy cells are filled at import, and nowhere else (so no `intern!`, either): a fork may come while another thread
+// fills one, and the child would wait for that thread for ever.
+static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static FULL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static MONOTONIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The native half of `sluicegate`.
 #[pymodule(gil_used = false)]
@@ -35,6 +46,10 @@ mod _native {
 
     #[pymodule_export]
     use super::Closed;
+    #[pymodule_export]
+    use super::channel::Channel;
+    #[pymodule_export]
+    use super::select::{Timer, after, select, tick};
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
     #[cfg(target_os = "linux")]
@@ -48,11 +63,17 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
         // worker's first wait, where it would be imported otherwise.
-        module.py().import("threading")?;
+        let py = module.py();
+        py.import("threading")?;
+        super::FULL.import(py, "queue", "Full")?;
+        super::EMPTY.import(py, "queue", "Empty")?;
+        super::MONOTONIC.import(py, "time", "monotonic")?;
+        super::channel::install_fast_methods(py)?;
+        super::semaphore::install_fast_methods(py)?;
         // They share their names with the semaphores between threads.
         #[cfg(target_os = "linux")]
         {
-            let py = module.py();
+            super::shared::install_fast_methods(py)?;
             module.add("SharedSemaphore", py.get_type::<super::shared::SharedSemaphore>())?;
             module.add("SharedBoundedSemaphore", py.get_type::<super::shared::SharedBoundedSemaphore>())?;
         }
@@ -88,5 +109,33 @@ impl From<ReleaseError> for PyErr {
             )),
             ReleaseError::Void => void(),
         }
+    }
+}
+
+/// Why nothing was received.
+fn refused(py: Python<'_>, why: Refusal<PyErr>) -> PyErr {
+    match why {
+        Refusal::Unready => match EMPTY.import(py, "queue", "Empty") {
+            Ok(empty) => PyErr::from_type(empty.clone(), "the channel is empty"),
+            Err(error) => error,
+        },
+        Refusal::Closed | Refusal::Diverted => Closed::new_err("the channel is closed"),
+        Refusal::Interrupted(raised) => raised,
+    }
+}
+
+/// Why an item was not sent; the exception keeps the item.
+fn unsent(py: Python<'_>, why: Refusal<PyErr>, item: Option<Py<PyAny>>) -> PyErr {
+    let error = match why {
+        Refusal::Unready => match FULL.import(py, "queue", "Full") {
+            Ok(full) => PyErr::from_type(full.clone(), "the channel is full"),
+            Err(error) => return error,
+        },
+        Refusal::Closed | Refusal::Diverted => Closed::new_err("the channel is closed"),
+        Refusal::Interrupted(raised) => return raised,
+    };
+    match error.value(py).setattr("item", item) {
+        Ok(()) => error,
+        Err(failed) => failed,
     }
 }

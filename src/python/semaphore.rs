@@ -1,12 +1,13 @@
 //! `Semaphore`, `BoundedSemaphore` and what `permits(n)` returns.
 
 use super::args::{Arg, count};
+use super::fast::{self, fast_method};
 use super::wait::deadline;
 use crate::core::semaphore as core;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyTypeInfo, PyVisit, intern};
+use pyo3::types::{PyBool, PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 
 /// A counter of permits: acquire() takes one, waiting while there is none, and release() puts one back.
 ///
@@ -175,11 +176,15 @@ impl Semaphore {
         self.core.is_closed()
     }
 
-    fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
-        if self.core.try_acquire::<PyErr>(1)? {
-            return Ok(true);
-        }
-        Ok(self.core.acquire(1, None, &py)?)
+    // As in `threading`, entering is acquiring, with its arguments.
+    #[pyo3(signature = (blocking=Arg::ABSENT, timeout=None), text_signature = "($self, blocking=True, timeout=None)")]
+    fn __enter__(
+        &self,
+        py: Python<'_>,
+        blocking: Arg<'_, '_>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<bool> {
+        self.acquire(py, blocking, timeout, Arg::ABSENT)
     }
 
     #[pyo3(signature = (t, v, tb, /))]
@@ -190,12 +195,11 @@ impl Semaphore {
         v: &Bound<'_, PyAny>,
         tb: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let (py, class) = (slf.py(), slf.get_type_ptr());
-        if class == Self::type_object_raw(py) || class == BoundedSemaphore::type_object_raw(py) {
-            return Ok(slf.get().core.release(1)?);
+        if Self::is_subclassed(slf.as_borrowed()) {
+            // It may have a release() of its own, and `threading` calls it.
+            return slf.call_method0("release").map(drop);
         }
-        // A subclass may have a release() of its own, and `threading` calls it.
-        slf.call_method0(intern!(py, "release")).map(drop)
+        Ok(slf.get().core.release(1)?)
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -244,33 +248,6 @@ impl BoundedSemaphore {
         Ok(())
     }
 
-    // acquire and release again: CPython specialises the call of a type's own methods, not of inherited ones.
-
-    /// Take `n` permits at once, waiting for them: True, or False when the timeout (in seconds) ran out first.
-    ///
-    /// As Semaphore.acquire(); n above the capacity is a ValueError at once, unless the capacity is 0, which is a
-    /// pause.
-    #[pyo3(
-        signature = (blocking=Arg::ABSENT, timeout=None, *, n=Arg::ABSENT),
-        text_signature = "($self, blocking=True, timeout=None, *, n=1)"
-    )]
-    fn acquire(
-        slf: &Bound<'_, Self>,
-        blocking: Arg<'_, '_>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        n: Arg<'_, '_>,
-    ) -> PyResult<bool> {
-        slf.as_super().get().acquire(slf.py(), blocking, timeout, n)
-    }
-
-    /// Put `n` permits back, and wake who waits for them.
-    ///
-    /// As Semaphore.release(); a ValueError, and nothing added, if more would be free than the capacity.
-    #[pyo3(signature = (n=Arg::ABSENT), text_signature = "($self, n=1)")]
-    fn release(slf: &Bound<'_, Self>, n: Arg<'_, '_>) -> PyResult<()> {
-        slf.as_super().get().release(n)
-    }
-
     /// The most permits there can be.
     #[getter]
     fn capacity(slf: &Bound<'_, Self>) -> u32 {
@@ -309,6 +286,46 @@ impl BoundedSemaphore {
         core.resize(capacity);
         Ok(())
     }
+}
+
+impl Semaphore {
+    /// Whether a subclass may have methods of its own, which the standard library would call.
+    fn is_subclassed(slf: Borrowed<'_, '_, Self>) -> bool {
+        let class = slf.get_type_ptr();
+        class != Self::type_object_raw(slf.py()) && class != BoundedSemaphore::type_object_raw(slf.py())
+    }
+}
+
+fast_method!(Acquire, Semaphore, c"acquire", |slf, args| {
+    (args.is_empty() && slf.get().core.take_one()).then(|| truth(slf.py()))
+});
+fast_method!(Enter, Semaphore, c"__enter__", |slf, args| {
+    (args.is_empty() && slf.get().core.take_one()).then(|| truth(slf.py()))
+});
+fast_method!(Release, Semaphore, c"release", |slf, args| {
+    (args.is_empty() && slf.get().core.give_one()).then(|| none(slf.py()))
+});
+fast_method!(Exit, Semaphore, c"__exit__", |slf, args| {
+    (args.len() == 3 && !Semaphore::is_subclassed(slf) && slf.get().core.give_one()).then(|| none(slf.py()))
+});
+
+fn truth(py: Python<'_>) -> Bound<'_, PyAny> {
+    PyBool::new(py, true).to_owned().into_any()
+}
+
+fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+/// Has the plain calls answered without ceremony.
+pub fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
+    for class in [py.get_type::<Semaphore>(), py.get_type::<BoundedSemaphore>()] {
+        fast::install::<Acquire>(&class)?;
+        fast::install::<Enter>(&class)?;
+        fast::install::<Release>(&class)?;
+        fast::install::<Exit>(&class)?;
+    }
+    Ok(())
 }
 
 /// What Semaphore.permits() returns: entering it acquires, leaving it releases.

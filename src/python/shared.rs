@@ -1,11 +1,12 @@
 //! `Semaphore` and `BoundedSemaphore` of `sluicegate.multiprocessing`.
 
 use super::args::Arg;
+use super::fast::{self, fast_method};
 use crate::core::shared::{self as core, Handle, Kind};
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyOSError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
-use pyo3::{PyTypeInfo, intern};
+use pyo3::types::{PyBool, PyDict, PyTuple, PyType};
 use std::ffi::OsStr;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -43,39 +44,18 @@ impl SharedSemaphore {
         self.core.get().ok_or_else(super::void)
     }
 
+    #[inline]
+    fn has_taken(&self) -> bool {
+        self.core.get().is_some_and(|core| core.take())
+    }
+
+    #[inline]
+    fn has_given(&self) -> bool {
+        self.core.get().is_some_and(|core| core.release(1).is_ok())
+    }
+
     fn become_(&self, handle: Handle) -> PyResult<()> {
         self.core.set(handle).map_err(|_| PyTypeError::new_err("a shared semaphore is initialised once"))
-    }
-
-    #[inline]
-    fn take(
-        &self,
-        py: Python<'_>,
-        block: &Arg<'_, '_>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        let block = block.truth()?;
-        // `multiprocessing` looks at the timeout even where there is nothing to wait for.
-        let timeout = timeout.map(PyAnyMethods::extract::<f64>).transpose()?;
-        let core = self.core()?;
-        if core.take() {
-            return Ok(true);
-        }
-        if !block {
-            return Ok(core.try_acquire()?);
-        }
-        Ok(core.acquire(deadline(timeout)?, &py)?)
-    }
-
-    #[inline]
-    fn enter(&self, py: Python<'_>) -> PyResult<bool> {
-        let core = self.core()?;
-        Ok(core.take() || core.acquire(None, &py)?)
-    }
-
-    #[inline]
-    fn give(&self, n: &Arg<'_, '_>) -> PyResult<()> {
-        Ok(self.core()?.release(n.permits()?)?)
     }
 }
 
@@ -101,7 +81,11 @@ impl SharedSemaphore {
     /// >>> Semaphore(0).acquire(timeout=0.01)
     /// False
     ///
-    /// Raises TypeError for a timeout that is no number, OSError for one that is not finite if it has to wait.
+    /// A permit of a BoundedSemaphore belongs to this process from then on. If another one is killed while it holds a
+    /// permit, a waiter gets that within milliseconds.
+    ///
+    /// Raises TypeError for a timeout that is no number, OSError for one that is not finite if it has to wait, and
+    /// SegmentRemoved if the semaphore's name was taken away, so that newcomers have another one.
     /// Corresponds to `multiprocessing.Semaphore.acquire`, but that a change of the wall clock does not matter.
     #[pyo3(
         signature = (block=Arg::ABSENT, timeout=None),
@@ -113,15 +97,26 @@ impl SharedSemaphore {
         block: Arg<'_, '_>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        self.take(py, &block, timeout)
+        let block = block.truth()?;
+        // `multiprocessing` looks at the timeout even where there is nothing to wait for.
+        let timeout = timeout.map(PyAnyMethods::extract::<f64>).transpose()?;
+        let core = self.core()?;
+        if core.take() {
+            return Ok(true);
+        }
+        if !block {
+            return Ok(core.try_acquire()?);
+        }
+        Ok(core.acquire(deadline(timeout)?, &py)?)
     }
 
-    /// Add `n` permits, and wake who waits for them.
+    /// Add `n` permits, those of this process in a BoundedSemaphore, and wake who waits for them.
     ///
-    /// Raises ValueError for n below 1, and if there would be more than 2147483647; nothing is added then.
+    /// Raises ValueError for n below 1; if a Semaphore would have more than 2147483647; and if this process holds
+    /// fewer permits of a BoundedSemaphore. Nothing is added then.
     #[pyo3(signature = (n=Arg::ABSENT), text_signature = "($self, n=1)")]
     fn release(&self, n: Arg<'_, '_>) -> PyResult<()> {
-        self.give(&n)
+        Ok(self.core()?.release(n.permits()?)?)
     }
 
     /// The permits that are free.
@@ -141,7 +136,8 @@ impl SharedSemaphore {
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
-        self.enter(py)
+        let core = self.core()?;
+        Ok(core.take() || core.acquire(None, &py)?)
     }
 
     #[pyo3(signature = (t=None, v=None, tb=None, /))]
@@ -162,7 +158,7 @@ impl SharedSemaphore {
 
     /// Out of its process it goes as an argument of another; see `sluicegate.multiprocessing`.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import(intern!(slf.py(), "sluicegate.multiprocessing"))?.call_method1("_reduce", (slf,))
+        slf.py().import("sluicegate.multiprocessing")?.call_method1("_reduce", (slf,))
     }
 
     /// The descriptor of the shared page.
@@ -252,49 +248,6 @@ impl SharedBoundedSemaphore {
         dress(class, core::attach(&path, within(capacity)?)?)
     }
 
-    // acquire, release and `with` again: CPython specialises the call of a type's own methods, not of inherited ones.
-
-    /// Take a permit, waiting for it: True, or False when the timeout (in seconds) ran out first.
-    ///
-    /// As Semaphore.acquire(). The permit belongs to this process. If another one is killed while it holds a permit,
-    /// a waiter gets that within milliseconds.
-    ///
-    /// Raises SegmentRemoved if the semaphore's name was taken away and newcomers have another one.
-    #[pyo3(
-        signature = (block=Arg::ABSENT, timeout=None),
-        text_signature = "($self, block=True, timeout=None)"
-    )]
-    fn acquire(
-        slf: &Bound<'_, Self>,
-        block: Arg<'_, '_>,
-        timeout: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<bool> {
-        slf.as_super().get().take(slf.py(), &block, timeout)
-    }
-
-    /// Give `n` permits of this process back, and wake who waits for them.
-    ///
-    /// Raises ValueError for n below 1, and if this process holds fewer; nothing is released then.
-    #[pyo3(signature = (n=Arg::ABSENT), text_signature = "($self, n=1)")]
-    fn release(slf: &Bound<'_, Self>, n: Arg<'_, '_>) -> PyResult<()> {
-        slf.as_super().get().give(&n)
-    }
-
-    fn __enter__(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        slf.as_super().get().enter(slf.py())
-    }
-
-    #[pyo3(signature = (t=None, v=None, tb=None, /))]
-    #[allow(unused_variables)]
-    fn __exit__(
-        slf: &Bound<'_, Self>,
-        t: Option<&Bound<'_, PyAny>>,
-        v: Option<&Bound<'_, PyAny>>,
-        tb: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
-        Ok(Self::core(slf)?.release(1)?)
-    }
-
     /// The most permits there can be.
     #[getter]
     fn capacity(slf: &Bound<'_, Self>) -> PyResult<u32> {
@@ -344,6 +297,34 @@ impl SharedBoundedSemaphore {
     }
 }
 
+fast_method!(Acquire, SharedSemaphore, c"acquire", |slf, args| {
+    (args.is_empty() && slf.get().has_taken()).then(|| truth(slf.py()))
+});
+fast_method!(Release, SharedSemaphore, c"release", |slf, args| {
+    (args.is_empty() && slf.get().has_given()).then(|| none(slf.py()))
+});
+fast_method!(Exit, SharedSemaphore, c"__exit__", |slf, args| {
+    (args.len() == 3 && slf.get().has_given()).then(|| none(slf.py()))
+});
+
+fn truth(py: Python<'_>) -> Bound<'_, PyAny> {
+    PyBool::new(py, true).to_owned().into_any()
+}
+
+fn none(py: Python<'_>) -> Bound<'_, PyAny> {
+    py.None().into_bound(py)
+}
+
+/// Has the plain calls answered without ceremony.
+pub fn install_fast_methods(py: Python<'_>) -> PyResult<()> {
+    for class in [py.get_type::<SharedSemaphore>(), py.get_type::<SharedBoundedSemaphore>()] {
+        fast::install::<Acquire>(&class)?;
+        fast::install::<Release>(&class)?;
+        fast::install::<Exit>(&class)?;
+    }
+    Ok(())
+}
+
 /// A permit that is taken: by which process, and since when in seconds since the epoch.
 #[pyclass(frozen, get_all, eq, module = "sluicegate.multiprocessing")]
 #[derive(PartialEq)]
@@ -376,7 +357,7 @@ pub fn _leave_all() {
 
 /// A new object of the class around a semaphore that exists; no `__init__` runs.
 fn dress<'py>(class: &Bound<'py, PyType>, handle: Handle) -> PyResult<Bound<'py, PyAny>> {
-    let object = class.call_method1(intern!(class.py(), "__new__"), (class,))?;
+    let object = class.call_method1("__new__", (class,))?;
     let is_bounded = class.is_subclass(&SharedBoundedSemaphore::type_object(class.py()))?;
     if is_bounded != (handle.kind() == Kind::Owned) {
         return Err(PyTypeError::new_err("the page holds a semaphore of another kind"));

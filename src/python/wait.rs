@@ -3,7 +3,6 @@
 use crate::core::fork;
 use crate::core::park::{Park, Sleep, Slept, Waiter, Wake};
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 use std::cell::Cell;
@@ -31,7 +30,8 @@ pub fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Instant>>
     Ok(if seconds > 0.0 { now.checked_add(Duration::from_secs_f64(seconds)) } else { Some(now) })
 }
 
-fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
+/// A timeout as a number, with the errors of `threading`.
+pub fn seconds(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
     if timeout.is_exact_instance_of::<PyFloat>() || timeout.is_instance_of::<PyInt>() {
         match timeout.extract::<f64>() {
             Ok(seconds) if seconds.is_nan() => {
@@ -53,8 +53,8 @@ fn as_threading_does(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
     if !timeout.gt(0)? {
         return Ok(0.0);
     }
-    let lock = py.import(intern!(py, "_thread"))?.call_method0(intern!(py, "allocate_lock"))?;
-    lock.call_method1(intern!(py, "acquire"), (true, timeout))?;
+    let lock = py.import("_thread")?.call_method0("allocate_lock")?;
+    lock.call_method1("acquire", (true, timeout))?;
     let seconds = timeout.extract::<f64>()?;
     if seconds.is_nan() {
         return Err(PyValueError::new_err("Invalid value NaN (not a number)"));
@@ -63,6 +63,9 @@ fn as_threading_does(timeout: &Bound<'_, PyAny>) -> PyResult<f64> {
 }
 
 /// Whether Python runs signal handlers in this thread.
+///
+/// Names are not interned here, nor anywhere else after the import: `intern!` lets other threads run while it fills
+/// its cell, and a child forked in that moment would wait for ever for the thread that was to fill it.
 fn handles_signals(py: Python<'_>) -> PyResult<bool> {
     thread_local! {
         /// The answer, and the fork generation it was found in: a fork makes its thread the main one.
@@ -72,9 +75,9 @@ fn handles_signals(py: Python<'_>) -> PyResult<bool> {
     if let Some((_, answer)) = KNOWN.get().filter(|(known, _)| *known == generation) {
         return Ok(answer);
     }
-    let threading = py.import(intern!(py, "threading"))?;
-    let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
-    let answer = main.eq(threading.call_method0(intern!(py, "get_ident"))?)?;
+    let threading = py.import("threading")?;
+    let main = threading.call_method0("main_thread")?.getattr("ident")?;
+    let answer = main.eq(threading.call_method0("get_ident")?)?;
     KNOWN.set(Some((generation, answer)));
     Ok(answer)
 }

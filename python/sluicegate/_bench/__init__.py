@@ -4,6 +4,7 @@
     program.py   the acts: the same code on the stdlib's classes and on ours, same answer demanded
     rows.py      the operations and their rivals
     contest.py   threads that want the same semaphore
+    relay.py     items that pass from threads to threads
     timing.py    interleaved rounds, medians, ratios
     report.py    table and JSON;  plot.py  the ratios drawn;  progress.py  the line shown while it works
 

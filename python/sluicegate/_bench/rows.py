@@ -2,6 +2,7 @@
 
 import multiprocessing
 import multiprocessing.synchronize
+import queue
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,8 @@ from functools import partial
 import sluicegate
 from sluicegate._bench import processes
 from sluicegate._bench.contest import Gate, contest
-from sluicegate._bench.timing import Pace, Row, Section, statement
+from sluicegate._bench.relay import Line, rally, relay
+from sluicegate._bench.timing import Pace, Row, Section, Statement, Trial, statement
 
 
 def process_semaphore(value: int = 1) -> multiprocessing.synchronize.BoundedSemaphore:
@@ -50,6 +52,25 @@ ONE_PERMIT: Makers = {
 }
 TWO_PERMITS: Makers = {name: partial(new, 2) for name, new in ONE_PERMIT.items() if name != "threading.Lock"}
 
+ROOM = 1024
+CHANNEL, SIMPLE, QUEUE = "sluicegate.Channel", "queue.SimpleQueue", "queue.Queue"
+LINES = {
+    CHANNEL: Line(partial(sluicegate.Channel, ROOM), "send", "recv"),
+    QUEUE: Line(partial(queue.Queue, ROOM)),
+    SIMPLE: Line(queue.SimpleQueue),
+}
+
+
+def passing(ours: str, theirs: str, setup: str = "pass") -> dict[str, Trial]:
+    """A line of code for a channel, and the same in the words of `queue`."""
+    return {
+        name: Statement(
+            ours if name == CHANNEL else theirs, line.new, f"ch = new(); batch = [None] * 256; {setup}"
+        )
+        for name, line in LINES.items()
+    }
+
+
 SECTIONS = (
     Section(
         "Semaphore",
@@ -78,6 +99,38 @@ SECTIONS = (
             contest("1 permit, 8 threads, nothing inside", ONE_PERMIT, threads=8),
             contest("1 permit, 8 threads, a short loop inside", ONE_PERMIT, threads=8, turns=20),
             contest("2 permits, 8 threads, 0.5 ms of sleep inside", TWO_PERMITS, threads=8, hold=0.0005),
+        ),
+        pace=Pace.CONTEST,
+    ),
+    Section(
+        "Channel",
+        (
+            Row("send + recv", passing("ch.send(1); ch.recv()", "ch.put(1); ch.get()")),
+            Row(
+                "256 items in and out",
+                passing(
+                    "ch.send_many(batch); ch.recv_many(256)",
+                    "for item in batch: ch.put(item)\nfor item in batch: ch.get()",
+                ),
+            ),
+            Row(
+                "try_recv, empty",
+                passing(
+                    "try: ch.try_recv()\nexcept Empty: pass",
+                    "try: ch.get_nowait()\nexcept Empty: pass",
+                    "from queue import Empty",
+                ),
+            ),
+            Row("construct", passing("new()", "new()")),
+        ),
+        pace=Pace.STATEMENT,
+    ),
+    Section(
+        "Channel, between threads",
+        (
+            relay("1 sender, 1 receiver", LINES, senders=1, receivers=1),
+            relay("4 senders, 4 receivers", LINES, senders=4, receivers=4),
+            rally("ping-pong", LINES),
         ),
         pace=Pace.CONTEST,
     ),
