@@ -3,7 +3,7 @@
 //! An **owned** semaphore is a row of slots in a page of shared memory. One compare-and-swap takes a permit and
 //! records its owner, one gives it back; there is no counter beside the slots, so there is no moment in which a
 //! killed process leaves them at odds. Whoever finds all slots taken asks the kernel which owners are dead, and frees
-//! theirs: see [`liveness`]. A **signalling** semaphore is a counter: what one process adds another takes, so nobody
+//! theirs: see `liveness.rs`. A **signalling** semaphore is a counter: what one process adds another takes, so nobody
 //! owns anything, and nothing comes back from the dead.
 //!
 //! The laws of this layer, beside those of the core:
@@ -11,7 +11,7 @@
 //! 1. **Nothing to repair.** Any process may die between any two instructions, and what it leaves in the page is
 //!    a state that the others work with as it is. A wake-up can be lost this way, so nobody sleeps longer than
 //!    a slice.
-//! 2. **The page is not to be believed.** Every process that maps it can write it: see [`page`].
+//! 2. **The page is not to be believed.** Every process that maps it can write it: see `page.rs`.
 //! 3. **The asleep touch the page alone.** No lock of this process, and no memory that is not theirs.
 
 mod gate;
