@@ -9,7 +9,7 @@ from functools import partial
 
 import sluicegate
 import sluicegate.queue
-from sluicegate._bench import pools
+from sluicegate._bench import pools, processes
 from sluicegate._bench.contest import Gate, contest
 from sluicegate._bench.relay import Line, rally, relay
 from sluicegate._bench.timing import Pace, Row, Section, Statement, Trial, statement
@@ -172,4 +172,5 @@ SECTIONS = (
         pace=Pace.CONTEST,
     ),
     *pools.SECTIONS,
+    *processes.sections(),
 )
