@@ -16,6 +16,7 @@
 pub mod channel;
 pub mod fork;
 pub mod park;
+pub mod queue;
 pub mod select;
 pub mod semaphore;
 pub mod sync;
