@@ -40,6 +40,7 @@ mod _native {
     use super::Closed;
     #[pymodule_export]
     use super::channel::Channel;
+    #[pymodule_export]
     use super::pool::{Connection, ConnectionPool, Lease, Ticket};
     #[pymodule_export]
     use super::select::{Timer, after, select, tick};
