@@ -17,6 +17,7 @@ pub mod channel;
 pub mod fork;
 pub mod park;
 pub mod pool;
+pub mod queue;
 pub mod select;
 pub mod semaphore;
 pub mod sync;
