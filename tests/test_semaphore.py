@@ -63,24 +63,23 @@ def test_a_waiter_for_many_gets_them_when_there_are_as_many(make: Make) -> None:
 @every_kind
 def test_a_large_acquire_is_not_starved_by_small_ones(make: Make) -> None:
     sem = make(4)
-    done = False
+    turns, done = [0] * 4, False
 
-    def churn() -> int:
-        turns = 0
+    def churn(mine: int) -> None:
         while not done:
             sem.acquire()
-            turns += 1
+            turns[mine] += 1
             sem.release()
-        return turns
 
     with Crew() as crew:
-        churners = [crew.start(churn) for _ in range(4)]
+        for number in range(4):
+            crew.start(churn, number)
+        wait_until(lambda: all(turns))
         for _ in range(5):
             assert sem.acquire(timeout=PATIENCE, n=4) is True
             assert sem.value == 0
             sem.release(4)
         done = True
-        assert all(churner.result() for churner in churners)
     assert (sem.value, sem.waiting) == (4, 0)
 
 

@@ -16,6 +16,8 @@
 pub mod channel;
 pub mod fork;
 pub mod park;
+pub mod pool;
+pub mod queue;
 pub mod select;
 pub mod semaphore;
 #[cfg(all(target_os = "linux", not(loom)))]

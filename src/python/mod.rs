@@ -6,6 +6,8 @@
 mod args;
 mod channel;
 mod fast;
+mod pool;
+mod queue;
 mod select;
 mod semaphore;
 #[cfg(target_os = "linux")]
@@ -49,6 +51,10 @@ mod _native {
     #[pymodule_export]
     use super::channel::Channel;
     #[pymodule_export]
+    use super::pool::{Connection, ConnectionPool, Lease, Ticket};
+    #[pymodule_export]
+    use super::queue::{LifoQueue, PriorityQueue, Queue, SimpleQueue};
+    #[pymodule_export]
     use super::select::{Timer, after, select, tick};
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
@@ -61,14 +67,16 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
         // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
         // worker's first wait, where it would be imported otherwise.
-        let py = module.py();
         py.import("threading")?;
         super::FULL.import(py, "queue", "Full")?;
         super::EMPTY.import(py, "queue", "Empty")?;
         super::MONOTONIC.import(py, "time", "monotonic")?;
+        module.add("ShutDown", super::queue::shut_down(py)?)?;
         super::channel::install_fast_methods(py)?;
+        super::queue::install_fast_methods(py)?;
         super::semaphore::install_fast_methods(py)?;
         // They share their names with the semaphores between threads.
         #[cfg(target_os = "linux")]
