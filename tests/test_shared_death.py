@@ -150,7 +150,10 @@ def test_a_stopped_sweeper_is_replaced(tmp_path: Path) -> None:
             waiter = crew.start(sem.acquire, True, 30)
             wait_until(lambda: sem.waiting == 2)
             holder.kill()
+            killed = time.monotonic()
             assert waiter.result()
+            # Not by the last look before its time is over.
+            assert time.monotonic() - killed < 10
         sem.release()
 
 

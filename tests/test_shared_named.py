@@ -54,7 +54,7 @@ def test_its_file_is_the_users_own_and_the_last_one_out_removes_it(tmp_path: Pat
         assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("end", ["pass", "raise SystemExit(3)", "os.fork() or os._exit(0)"])
+@pytest.mark.parametrize("end", ["pass", "raise SystemExit(3)", "os.waitpid(os.fork() or os._exit(0), 0)"])
 def test_the_end_of_a_process_is_its_way_out(end: str, tmp_path: Path) -> None:
     code = (
         "import os, sys, warnings\n"

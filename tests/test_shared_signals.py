@@ -33,7 +33,7 @@ def test_ctrl_c_ends_a_wait_at_once_and_takes_nothing(timeout: float | None) -> 
         sent = time.monotonic()
         os.kill(os.getpid(), signal.SIGINT)
 
-    for _ in range(9):
+    for _ in range(25):
         sender = threading.Thread(target=send)
         sender.start()
         with pytest.raises(KeyboardInterrupt):
@@ -43,6 +43,8 @@ def test_ctrl_c_ends_a_wait_at_once_and_takes_nothing(timeout: float | None) -> 
         assert sem.waiting == 0
     print(f"Ctrl-C: median {statistics.median(delays) * 1e3:.2f} ms, worst {max(delays) * 1e3:.2f} ms")
     assert statistics.median(delays) < 0.010
+    # Sent at the end of a slice as often as not, when the main thread is awake: that must not hide it.
+    assert max(delays) < 0.2
     sem.release()
     assert sem.acquire(False)
 

@@ -136,7 +136,7 @@ def test_a_kill_storm_leaves_every_permit_and_admits_nobody_too_many(
 ) -> None:
     witness = Witness(tmp_path, 3)
     sem = make(sort, 3, tmp_path)
-    rage(seed, 250 * factor, [gentle(sem, witness)] * 8, 0.01)
+    rage(seed, 150 * factor, [gentle(sem, witness)] * 8, 0.01)
     assert witness.complaints == 0, f"{witness.complaints} too many"
     assert is_whole(sem, 3), sem
 
@@ -148,7 +148,7 @@ def test_a_hot_storm_leaves_every_permit_and_admits_nobody_too_many(
 ) -> None:
     witness = Witness(tmp_path, 2)
     sem = make(sort, 2, tmp_path)
-    rage(seed, 250 * factor, [hot(sem, witness)] * 4, 0.01)
+    rage(seed, 150 * factor, [hot(sem, witness)] * 4, 0.01)
     assert witness.complaints == 0, f"{witness.complaints} too many"
     assert is_whole(sem, 2), sem
     # Whatever the killed left in the page, a waiter is still woken at once.

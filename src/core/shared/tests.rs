@@ -91,7 +91,10 @@ fn a_waiter_gets_a_dead_members_permit() {
             thread::yield_now();
         }
         kill(&doomed);
+        let begin = Instant::now();
         assert!(waiter.join().unwrap());
+        // Not by the last look before its time is over.
+        assert!(begin.elapsed() < Duration::from_secs(10));
     });
     assert_eq!((ours.waiting(), ours.page.sweep().load(Ordering::SeqCst)), (0, 0));
 }
@@ -108,7 +111,10 @@ fn a_sweeper_that_does_not_move_is_replaced() {
             thread::yield_now();
         }
         kill(&doomed);
+        let begin = Instant::now();
         assert!(waiter.join().unwrap());
+        // Not by the last look before its time is over.
+        assert!(begin.elapsed() < Duration::from_secs(10));
     });
 }
 
