@@ -89,19 +89,25 @@ def sqlalchemy() -> Pair:
     return pool.connect, type(conn).close
 
 
+class Idle:
+    """What psycopg_pool asks of a connection at its return."""
+
+    transaction_status = 0
+    """`psycopg.pq.TransactionStatus.IDLE`"""
+
+
+class Fake(Connection):
+    """A connection as psycopg_pool makes them."""
+
+    pgconn = Idle
+
+    @classmethod
+    def connect(cls, *_: object, **__: object) -> Self:
+        return cls()
+
+
 def psycopg_pool() -> Any:
     import psycopg_pool
-    from psycopg.pq import TransactionStatus
-
-    class Idle:
-        transaction_status = TransactionStatus.IDLE
-
-    class Fake(Connection):
-        pgconn = Idle
-
-        @classmethod
-        def connect(cls, *_: object, **__: object) -> "Fake":
-            return cls()
 
     pool = psycopg_pool.ConnectionPool(connection_class=Fake, min_size=SIZE, open=True)  # type: ignore[type-var]
     pool.wait()

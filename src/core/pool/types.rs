@@ -94,7 +94,7 @@ pub enum NotOwned {
 /// How a return went.
 #[derive(Debug)]
 pub enum GivenBack<'p, T: Clone + Identity> {
-    /// It is idle or handed on; `overdue`: another idle connection is too old, see [`Pool::take_overdue`].
+    /// It is idle or handed on; `overdue`: another idle connection is too old, see [`Pool::take_overdue`](super::Pool::take_overdue).
     Kept {
         /// Whether there is one.
         overdue: bool,
