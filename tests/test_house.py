@@ -18,7 +18,9 @@ CODE = [
     ),
 ]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-UNSAFE = {"src/core/fork.rs", "src/core/park.rs", "src/python/fast.rs"}
+# Where memory is mapped and the system is called, and where a process sleeps for another.
+SHARED = {f"src/core/shared/{name}.rs" for name in ("member", "page", "sys")}
+UNSAFE = {"src/core/fork.rs", "src/core/park.rs", "src/python/fast.rs", "src/python/shared.rs"} | SHARED
 LONGEST = 600
 
 pytestmark = pytest.mark.skipif(not RUST, reason="not in the source tree")
@@ -58,9 +60,11 @@ def test_locks_have_one_origin() -> None:
     assert {line.partition(":")[0] for line in found("parking_lot", RUST)} <= {"src/core/sync.rs"}
 
 
-def test_a_thread_sleeps_in_one_file() -> None:
+def test_a_thread_sleeps_in_one_file_for_threads_and_in_two_for_processes() -> None:
     assert {line.partition(":")[0] for line in found(r"SYS_futex|Condvar|thread::(park|sleep)", RUST)} <= {
-        "src/core/park.rs"
+        "src/core/park.rs",
+        "src/core/shared/member.rs",
+        "src/core/shared/sys.rs",
     }
 
 

@@ -11,6 +11,7 @@ use super::fast::{self, fast_method};
 use crate::core::queue::heap::Compare;
 use crate::core::queue::{self as core, Failure, Refusal, Side};
 use crate::core::sync::Leaf;
+use crate::core::sync::atomic::{AtomicBool, Ordering};
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -47,6 +48,8 @@ enum Order {
 /// `_qsize`, `_put` or `_get`: then it works as the standard library's does, for good.
 #[pyclass(frozen, subclass, dict, weakref, generic, module = "sluicegate.queue")]
 pub struct Queue {
+    /// False in the zeroed memory that CPython 3.11 may show to the garbage collector, while it makes `__dict__`.
+    made: AtomicBool,
     core: core::Queue<Item>,
     order: Order,
     face: Leaf<Face>,
@@ -54,7 +57,12 @@ pub struct Queue {
 
 impl Queue {
     fn void(order: Order) -> Self {
-        Self { core: core::Queue::default(), order, face: Leaf::new(Face::default()) }
+        Self {
+            made: AtomicBool::new(true),
+            core: core::Queue::default(),
+            order,
+            face: Leaf::new(Face::default()),
+        }
     }
 
     /// Whether this is no subclass's instance, which may have a put() or get() of its own.
@@ -400,6 +408,9 @@ impl Queue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.made.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         self.core.visit(|item| visit.call(item))?;
         self.face.try_lock().map_or(Ok(()), |face| face.visit(&visit))
     }

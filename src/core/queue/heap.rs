@@ -7,7 +7,7 @@
 //! queue finds it whole.
 //!
 //! Plans could go stale for ever, if every comparison puts something in. So an operation whose plans did
-//! [`PATIENCE`] times *holds* the heap: what others put in meanwhile stays loose, behind it, and is sifted in by a
+//! `PATIENCE` times *holds* the heap: what others put in meanwhile stays loose, behind it, and is sifted in by a
 //! later operation. A held heap only shrinks, so every operation ends.
 
 use super::{Failure, Queue, Refusal, Side, State};
