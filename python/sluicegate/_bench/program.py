@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import queue
 import sqlite3
 import threading
 import time
@@ -10,11 +11,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import sluicegate
+import sluicegate.queue
 from sluicegate._bench import pools, sources
 from sluicegate._bench.sources import Sources
 from sluicegate._bench.timing import Figure, Pace, Row, Section, Trial
+
+
+class Tasks(Protocol):
+    """What a program uses of a bounded queue."""
+
+    def put(self, item: str | None, /) -> None: ...
+    def get(self) -> str | None: ...
+    def task_done(self) -> None: ...
+    def join(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -23,12 +35,18 @@ class Classes:
 
     name: str
     Semaphore: Callable[[int], AbstractContextManager[object]]
+    Queue: Callable[[int], Tasks] = queue.Queue
     Pool: Callable[[Callable[[], sqlite3.Connection], int], pools.Pool] = pools.LifoPool
 
 
 CLASSES = (
-    Classes("sluicegate", Semaphore=sluicegate.Semaphore, Pool=sluicegate.ConnectionPool),
-    Classes("stdlib", Semaphore=threading.Semaphore, Pool=pools.LifoPool),
+    Classes(
+        "sluicegate",
+        Semaphore=sluicegate.Semaphore,
+        Queue=sluicegate.queue.Queue,
+        Pool=sluicegate.ConnectionPool,
+    ),
+    Classes("stdlib", Semaphore=threading.Semaphore, Queue=queue.Queue, Pool=pools.LifoPool),
 )
 
 
@@ -55,6 +73,7 @@ SECONDS = Figure("s")
 
 PERMITS = max(2, min(8, os.cpu_count() or 1))
 THREADS = 4 * PERMITS
+ROOM = 16
 
 
 def digest_files(classes: Classes, files: Sources) -> Outcome:
@@ -99,6 +118,32 @@ def digest_files(classes: Classes, files: Sources) -> Outcome:
     )
 
 
+def produce_and_consume(classes: Classes, files: Sources) -> Outcome:
+    """The classic: one thread walks the sources into a bounded queue, the others take, hash and compress."""
+    tasks = classes.Queue(ROOM)
+    digests: dict[str, str] = {}
+
+    def produce() -> None:
+        for name in files.names:
+            tasks.put(name)
+        tasks.join()
+        for _ in range(THREADS):
+            tasks.put(None)
+
+    def consume() -> None:
+        while (name := tasks.get()) is not None:
+            try:
+                digests[name] = sources.digest(files.root / name)
+            finally:
+                tasks.task_done()
+
+    with ThreadPoolExecutor(THREADS + 1) as pool:
+        for worker in [pool.submit(produce), *(pool.submit(consume) for _ in range(THREADS))]:
+            worker.result()
+    whole = hashlib.sha256("\n".join(f"{name} {digests[name]}" for name in sorted(digests)).encode())
+    return Outcome(f"{len(digests):,} files, sha256 {whole.hexdigest()[:16]}")
+
+
 def store_results(classes: Classes, files: Sources) -> Outcome:
     return Outcome(pools.store(classes.Pool, files))
 
@@ -109,6 +154,7 @@ ACTS = (
         digest_files,
         (Figure("ms", "less", "longest wait"), Figure("share", "more", "least / most served")),
     ),
+    Act(f"one producer, a queue of {ROOM}, {THREADS} consumers", produce_and_consume),
     Act("store results, 8 threads, 2 connections to SQLite", store_results),
 )
 

@@ -38,8 +38,8 @@ class Effort:
 
 
 FULL = Effort(
-    rounds={Pace.STATEMENT: 15, Pace.CONTEST: 4, Pace.PROGRAM: 7},
-    seconds={Pace.STATEMENT: 0.003, Pace.CONTEST: 0.35, Pace.PROGRAM: 1.2},
+    rounds={Pace.STATEMENT: 11, Pace.CONTEST: 3, Pace.PROGRAM: 5},
+    seconds={Pace.STATEMENT: 0.002, Pace.CONTEST: 0.25, Pace.PROGRAM: 1.0},
 )
 QUICK = Effort(
     rounds={Pace.STATEMENT: 2, Pace.CONTEST: 1, Pace.PROGRAM: 2},
