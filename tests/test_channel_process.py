@@ -130,7 +130,7 @@ def test_a_handler_that_returns_does_not_end_the_wait(wait: str) -> None:
     def act() -> None:
         for number in range(1, 4):
             interrupt()
-            wait_until(lambda: len(seen) == number)  # noqa: B023
+            wait_until(lambda: len(seen) == number)
             assert waits(channel)
         if channel.receiving:
             channel.send("new", PATIENCE)
@@ -163,7 +163,7 @@ def test_an_item_that_meets_the_interrupt_goes_to_the_next_receiver() -> None:
             interrupt()
 
         signal.signal(signal.SIGINT, handler)
-        for wait in (channel.recv, lambda: select(channel), lambda: channel.recv_many(2)):  # noqa: B023
+        for wait in (channel.recv, lambda: select(channel), lambda: channel.recv_many(2)):
             helper = when_waiting(channel, act)
             with pytest.raises(KeyboardInterrupt):
                 wait()

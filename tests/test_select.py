@@ -77,7 +77,7 @@ def test_exactly_one_fires_however_many_could() -> None:
         channels = [filled(1), filled(0), filled(None)]
         with Crew() as crew:
             selecting = crew.start(select, *channels)
-            wait_until(lambda: channels[2].receiving == 1)  # noqa: B023
+            wait_until(lambda: channels[2].receiving == 1)
             senders = [crew.start(channel.send, number, 0.05) for number, channel in enumerate(channels)]
             _, item = selecting.result()
             left = [number for channel in channels for number in channel.drain()]
@@ -270,7 +270,7 @@ def test_close_wakes_a_select() -> None:
     for channel in (empty, full):
         with Crew() as crew:
             selecting = crew.start(select, empty, (full, 1))
-            wait_until(lambda: full.sending == 1 or not selecting.running)  # noqa: B023
+            wait_until(lambda: full.sending == 1 or not selecting.running)
             channel.close()
             error = selecting.error()
             assert isinstance(error, Closed)
