@@ -234,7 +234,8 @@ def run_python(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program in a fresh interpreter; that it hangs is a failure that shows what it had said."""
     command = [sys.executable, *flags, "-c", code, *args]
-    environment = {**os.environ, "PYTHONPATH": TESTS}
+    path = os.pathsep.join(filter(None, [TESTS, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
     try:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patience)
     except subprocess.TimeoutExpired as hung:

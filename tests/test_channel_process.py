@@ -384,9 +384,12 @@ def test_a_child_finds_again_what_had_been_handed_to_a_ghost() -> None:
 @alone()
 def test_what_ghosts_wanted_to_send_dies_without_a_deadlock() -> None:
     channel, other = Channel[Any](0), Channel[Any](0)
+    died = 0
 
     class Caller:
         def __del__(self) -> None:
+            nonlocal died
+            died += 1
             channel.sending, other.sending
             for each in (channel, other):
                 with contextlib.suppress(Full):
@@ -394,13 +397,15 @@ def test_what_ghosts_wanted_to_send_dies_without_a_deadlock() -> None:
 
     with Crew() as crew:
         for _ in range(3):
-            crew.start(channel.send, Caller())
+            # A batch: its items are the channel's alone, while what send() was called with stays with the ghost.
+            crew.start(lambda: channel.send_many(Caller() for _ in range(2)))
         crew.start(select, (channel, Caller()), (other, Caller()))
         wait_until(lambda: channel.sending == 4 and other.sending == 1)
 
         def check() -> None:
             with pytest.raises(TimeoutError):
                 select(channel, other, timeout=0)
+            assert died == 6, died
             use(channel)
             use(other)
 

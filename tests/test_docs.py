@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 import sluicegate
+import sluicegate.queue
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-CLASSES = [getattr(sluicegate, name) for name in sluicegate.__all__]
+CLASSES = [
+    *(getattr(sluicegate, name) for name in sluicegate.__all__),
+    *(getattr(sluicegate.queue, name) for name in ("Queue", "LifoQueue", "PriorityQueue", "SimpleQueue")),
+]
 
 
 def program(page: Path) -> str:

@@ -6,7 +6,6 @@ import gc
 import signal
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,23 +63,21 @@ def test_finalizers_may_use_the_semaphore_that_is_in_use(make: Make, threads: in
     with collecting_all_the_time(), Crew() as crew:
         for _ in range(threads):
             crew.start(load)
-        end = time.monotonic() + 0.4
-        while time.monotonic() < end:
+        while calls < 300:
             Finalizer(from_inside)
             sem.acquire()
             [Finalizer(from_inside)]
             sem.release()
         done = True
     gc.collect()
-    assert calls > 100, calls
     assert (sem.value, sem.waiting) == (2, 0), (sem, sem.waiting)
 
 
-@every_kind
+@every_policy
 @alone()
-def test_a_finalizer_may_release_what_others_wait_for(make: Make) -> None:
+def test_a_finalizer_may_release_what_others_wait_for(fair: bool) -> None:
     """The permits of lost objects come back by their `__del__`, in whatever thread that runs."""
-    sem, turns = make(3), 120
+    sem, turns = BoundedSemaphore(3, fair=fair), 60
 
     class Lease:
         def __init__(self) -> None:
@@ -120,11 +117,10 @@ def test_a_weakref_callback_may_use_the_semaphore(make: Make) -> None:
             sem.release()
 
     with collecting_all_the_time(), Crew() as crew:
-        end = time.monotonic() + 0.3
 
         def load() -> None:
             kept = []
-            while time.monotonic() < end:
+            while calls < 300:
                 thing = Thing()
                 thing.cycle = thing  # type: ignore[attr-defined]
                 kept.append(weakref.ref(thing, from_inside))
@@ -134,7 +130,6 @@ def test_a_weakref_callback_may_use_the_semaphore(make: Make) -> None:
 
         for _ in range(3):
             crew.start(load)
-    assert calls > 50, calls
     assert (sem.value, sem.waiting) == (1, 0), (sem, sem.waiting)
 
 
@@ -161,15 +156,13 @@ def test_a_handler_may_release_and_acquire_under_load(make: Make) -> None:
     with collecting_all_the_time(), Crew() as crew:
         for _ in range(3):
             crew.start(load)
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
+        while alarms < 50:
             with sem:
                 pass
             if sem.acquire(timeout=0.0005, n=2):
                 sem.release(2)
         done = True
         signal.setitimer(signal.ITIMER_REAL, 0)
-    assert alarms > 5, alarms
     assert (sem.value, sem.waiting) == (2, 0), (sem, sem.waiting)
 
 
@@ -275,14 +268,19 @@ def test_waiting_leaks_nothing(fair: bool) -> None:
         sem.release()
         worker.result()
 
-    for _ in range(50):
-        wait()
-    gc.collect()
-    references, blocks = sys.getrefcount(sem), sys.getallocatedblocks()
-    for _ in range(300):
-        wait()
-    gc.collect()
+    def growth() -> int:
+        gc.collect()
+        before = sys.getallocatedblocks()
+        for _ in range(200):
+            wait()
+        gc.collect()
+        return sys.getallocatedblocks() - before
+
+    wait()
+    references = sys.getrefcount(sem)
+    # The interpreter's own caches grow at first; what leaks grows by one a wait at least, in every round.
+    grown = [growth() for _ in range(5)]
+    assert min(grown) < 100, grown
     assert sys.getrefcount(sem) == references, (references, sys.getrefcount(sem))
-    assert sys.getallocatedblocks() - blocks < 250, sys.getallocatedblocks() - blocks
     assert sem.waiting == 0
     wait_until(lambda: threading.active_count() == 1)

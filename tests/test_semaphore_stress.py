@@ -263,7 +263,7 @@ def test_no_permit_is_lost_to_interrupts(fair: bool, seed: int, factor: int) -> 
     for worker in workers:
         worker.result()
     assert (ledger.held, sem.value, sem.waiting) == (0, CAPACITY, 0), (ledger.held, sem, sem.waiting)
-    assert broken > 20, broken
+    assert broken > 0, broken
     print(f"{broken} waits broken off, {ledger.turns} turns taken")
 
 

@@ -337,7 +337,6 @@ def test_a_handler_may_close_or_resize_what_it_interrupted(fair: bool) -> None:
 def test_signals_between_calls_do_not_deadlock(fair: bool) -> None:
     """`threading.Semaphore` hangs here: a handler meets its lock held by the code it interrupted."""
     sem, calls, alarms = sluicegate.BoundedSemaphore(1, fair=fair), 0, 0
-    end = time.monotonic() + 0.7
 
     def handler(*_: object) -> None:
         nonlocal alarms
@@ -347,13 +346,13 @@ def test_signals_between_calls_do_not_deadlock(fair: bool) -> None:
 
     signal.signal(signal.SIGALRM, handler)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-    while time.monotonic() < end:
+    while alarms < 300:
         sem.acquire()
         sem.release()
         with sem:
             calls += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
-    assert alarms > 10 and calls > 0, (alarms, calls)
+    assert calls > 0
     assert (sem.value, sem.waiting) == (1, 0), sem
 
 

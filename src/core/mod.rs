@@ -16,8 +16,12 @@
 pub mod channel;
 pub mod fork;
 pub mod park;
+pub mod pool;
+pub mod queue;
 pub mod select;
 pub mod semaphore;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub mod shared;
 pub mod sync;
 pub mod timer;
 pub mod waitlist;

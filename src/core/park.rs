@@ -73,11 +73,11 @@ pub enum Wake {
     TimedOut,
 }
 
-/// Why [`Waiter::sleep`] came back.
+/// Why [`Waiter::sleep`], or another sleep like it, came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slept {
+pub enum Slept<T = Notice> {
     /// Somebody ended the wait.
-    Notified(Notice),
+    Notified(T),
     /// The deadline passed; the wait goes on until it is cancelled.
     TimedOut,
     /// A signal handler ran in this thread; the wait goes on.
@@ -96,9 +96,46 @@ pub trait Park {
     fn park(&self, waiter: &Waiter, deadline: Option<Instant>) -> Result<Wake, Self::Interrupt>;
 }
 
+/// How a thread sleeps on something that is no [`Waiter`]: a word shared between processes.
+pub trait Sleep {
+    /// What may end a wait besides the two sides of the primitive: a raised signal handler.
+    type Interrupt;
+
+    /// Has `sleep` sleep, again and again, each time until a moment it is given or what it waits for has come.
+    /// `None` once the deadline has passed.
+    ///
+    /// It may say that it was interrupted whenever it likes: where signals are heard, they are looked for then.
+    ///
+    /// # Errors
+    /// The interrupt.
+    fn sleep<T: Send>(
+        &self,
+        deadline: Option<Instant>,
+        sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
+    ) -> Result<Option<T>, Self::Interrupt>;
+}
+
 /// Parks the calling thread and nothing else: no interpreter, no signals.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadPark;
+
+impl Sleep for ThreadPark {
+    type Interrupt = Infallible;
+
+    fn sleep<T: Send>(
+        &self,
+        deadline: Option<Instant>,
+        mut sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
+    ) -> Result<Option<T>, Infallible> {
+        loop {
+            match sleep(deadline) {
+                Slept::Notified(result) => return Ok(Some(result)),
+                Slept::TimedOut => return Ok(None),
+                Slept::Interrupted => {}
+            }
+        }
+    }
+}
 
 impl Park for ThreadPark {
     type Interrupt = Infallible;

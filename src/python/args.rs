@@ -1,6 +1,7 @@
 //! Arguments, taken as the standard library takes them: late, and with its words.
 
 use crate::core::semaphore::MAX_PERMITS;
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
@@ -18,14 +19,40 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg<'a, 'py> {
     }
 }
 
-impl Arg<'_, '_> {
+impl<'a, 'py> Arg<'a, 'py> {
     /// The default of an argument that was left out.
     pub const ABSENT: Self = Self(None);
+
+    /// An argument as if it had been given.
+    pub fn of<T>(object: &'a Bound<'py, T>) -> Self {
+        Self(Some(object.as_any().as_borrowed()))
+    }
+
+    /// The argument itself, or its default.
+    pub fn object_or(
+        &self,
+        py: Python<'py>,
+        default: impl IntoPyObjectExt<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.0.as_ref().map_or_else(|| default.into_bound_py_any(py), |given| Ok((**given).clone()))
+    }
+
+    /// Whether the argument was left out.
+    #[inline]
+    pub const fn is_absent(&self) -> bool {
+        self.0.is_none()
+    }
 
     /// A flag: any object is true or false; left out, it is true.
     #[inline]
     pub fn truth(&self) -> PyResult<bool> {
         self.0.as_ref().map_or(Ok(true), |given| given.is_truthy())
+    }
+
+    /// What was given, if anything was.
+    #[inline]
+    pub fn given(&self) -> Option<&Bound<'py, PyAny>> {
+        self.0.as_deref()
     }
 
     /// How many permits are asked for: one or more; left out, one.
@@ -51,7 +78,10 @@ pub fn count(given: &Bound<'_, PyAny>, name: &str, least: u32, below: &'static s
     if !given.is_instance_of::<PyInt>() {
         // What cannot be compared fails here as it does in the standard library; what can is no int.
         given.lt(least)?;
-        return Err(PyTypeError::new_err(format!("{name} must be an int, not {}", given.get_type().name()?)));
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be an int, not {}",
+            given.get_type().getattr("__name__")?
+        )));
     }
     match given.extract::<u32>() {
         Ok(n) if n >= least && n <= MAX_PERMITS => Ok(n),

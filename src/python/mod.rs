@@ -6,8 +6,12 @@
 mod args;
 mod channel;
 mod fast;
+mod pool;
+mod queue;
 mod select;
 mod semaphore;
+#[cfg(target_os = "linux")]
+mod shared;
 mod wait;
 
 use crate::core::channel::Refusal;
@@ -24,6 +28,13 @@ pyo3::create_exception!(
     "The semaphore, channel or pool was closed; nothing was taken."
 );
 
+#[cfg(target_os = "linux")]
+pyo3::create_exception!(
+    sluicegate,
+    SegmentRemoved,
+    pyo3::exceptions::PyOSError,
+    "The name of a shared semaphore was taken away: processes that ask for it now get another one."
+);
 // Lazy cells are filled at import, and nowhere else (so no `intern!`, either): a fork may come while another thread
 // fills one, and the child would wait for that thread for ever.
 static EMPTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -40,21 +51,40 @@ mod _native {
     #[pymodule_export]
     use super::channel::Channel;
     #[pymodule_export]
+    use super::pool::{Connection, ConnectionPool, Lease, Ticket};
+    #[pymodule_export]
+    use super::queue::{LifoQueue, PriorityQueue, Queue, SimpleQueue};
+    #[pymodule_export]
     use super::select::{Timer, after, select, tick};
     #[pymodule_export]
     use super::semaphore::{BoundedSemaphore, Permits, Semaphore};
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use super::{
+        SegmentRemoved,
+        shared::{_leave_all, _presume_dead, Holder},
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
         // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
         // worker's first wait, where it would be imported otherwise.
-        let py = module.py();
         py.import("threading")?;
         super::FULL.import(py, "queue", "Full")?;
         super::EMPTY.import(py, "queue", "Empty")?;
         super::MONOTONIC.import(py, "time", "monotonic")?;
+        module.add("ShutDown", super::queue::shut_down(py)?)?;
         super::channel::install_fast_methods(py)?;
+        super::queue::install_fast_methods(py)?;
         super::semaphore::install_fast_methods(py)?;
+        // They share their names with the semaphores between threads.
+        #[cfg(target_os = "linux")]
+        {
+            super::shared::install_fast_methods(py)?;
+            module.add("SharedSemaphore", py.get_type::<super::shared::SharedSemaphore>())?;
+            module.add("SharedBoundedSemaphore", py.get_type::<super::shared::SharedBoundedSemaphore>())?;
+        }
         Ok(crate::core::fork::install()?)
     }
 }

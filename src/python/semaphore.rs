@@ -205,12 +205,12 @@ impl Semaphore {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let (class, core) = (slf.get_type(), &slf.get().core);
         let bound = core.capacity().map_or(String::new(), |capacity| format!("/{capacity}"));
-        let (module, name) = (class.module()?, class.qualname()?);
+        let (module, name) = (class.getattr("__module__")?, class.getattr("__qualname__")?);
         Ok(format!("<{module}.{name} at {:#x}: value={}{bound}>", slf.as_ptr().addr(), core.permits()))
     }
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().name()?)))
+        Err(PyTypeError::new_err(format!("cannot pickle '{}' object", slf.get_type().getattr("__name__")?)))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Timeouts become deadlines here, and threads of the interpreter go to sleep.
 
 use crate::core::fork;
-use crate::core::park::{Park, Slept, ThreadPark, Waiter, Wake};
+use crate::core::park::{Park, Sleep, Slept, Waiter, Wake};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
@@ -82,39 +82,72 @@ fn handles_signals(py: Python<'_>) -> PyResult<bool> {
     Ok(answer)
 }
 
-/// Sleeps detached from the interpreter, so that other threads run.
+/// Sleeps detached from the interpreter, so that other threads run: the one place where a thread detaches.
+///
+/// `sleep` sleeps until a moment it is given; `None` is returned once the deadline has passed, and `give_up` is the
+/// last that happens before then.
 ///
 /// A thread other than the main one ends its wait before it attaches again: at interpreter exit that attach never
 /// returns, and nobody must wait for what it would have done next. The main thread has to attach to run signal
 /// handlers; it is the one that always returns.
+fn detached<T: Send>(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    mut sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
+    give_up: impl Fn() -> Option<T> + Send + Sync,
+) -> PyResult<Option<T>> {
+    let handles_signals = handles_signals(py)?;
+    let mut look = FIRST_LOOK;
+    loop {
+        let until = if handles_signals {
+            let next = Instant::now() + look;
+            Some(deadline.map_or(next, |deadline| deadline.min(next)))
+        } else {
+            deadline
+        };
+        let slept = py.detach(|| {
+            loop {
+                match sleep(until) {
+                    Slept::Notified(result) => return Slept::Notified(Some(result)),
+                    Slept::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                        return Slept::Notified(give_up());
+                    }
+                    Slept::TimedOut if handles_signals => return Slept::TimedOut,
+                    Slept::Interrupted if handles_signals => return Slept::Interrupted,
+                    Slept::TimedOut | Slept::Interrupted => {}
+                }
+            }
+        });
+        match slept {
+            Slept::Notified(result) => return Ok(result),
+            Slept::TimedOut => look *= NEXT_LOOK,
+            Slept::Interrupted => {}
+        }
+        py.check_signals()?;
+    }
+}
+
 impl Park for Python<'_> {
     type Interrupt = PyErr;
 
     fn park(&self, waiter: &Waiter, deadline: Option<Instant>) -> PyResult<Wake> {
-        let handles_signals = handles_signals(*self)?;
-        let mut look = FIRST_LOOK;
-        loop {
-            let slept = self.detach(|| {
-                if handles_signals {
-                    let next = Instant::now() + look;
-                    waiter.sleep(Some(deadline.map_or(next, |deadline| deadline.min(next))))
-                } else {
-                    match ThreadPark.park(waiter, deadline) {
-                        Ok(Wake::Notified(notice)) => Slept::Notified(notice),
-                        Ok(Wake::TimedOut) => Slept::TimedOut,
-                    }
-                }
-            });
-            match slept {
-                Slept::Notified(notice) => return Ok(Wake::Notified(notice)),
-                Slept::TimedOut if !handles_signals => return Ok(Wake::TimedOut),
-                Slept::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return Ok(waiter.time_out());
-                }
-                Slept::TimedOut => look *= NEXT_LOOK,
-                Slept::Interrupted => {}
-            }
-            self.check_signals()?;
-        }
+        let give_up = || match waiter.time_out() {
+            Wake::Notified(notice) => Some(notice),
+            Wake::TimedOut => None,
+        };
+        let notice = detached(*self, deadline, |until| waiter.sleep(until), give_up)?;
+        Ok(notice.map_or(Wake::TimedOut, Wake::Notified))
+    }
+}
+
+impl Sleep for Python<'_> {
+    type Interrupt = PyErr;
+
+    fn sleep<T: Send>(
+        &self,
+        deadline: Option<Instant>,
+        sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
+    ) -> PyResult<Option<T>> {
+        detached(*self, deadline, sleep, || None)
     }
 }

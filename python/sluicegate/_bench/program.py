@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import sluicegate
-from sluicegate._bench import sources
+from sluicegate._bench import pools, sources
 from sluicegate._bench.sources import Sources
 from sluicegate._bench.timing import Figure, Pace, Row, Section, Trial
 
@@ -22,11 +23,12 @@ class Classes:
 
     name: str
     Semaphore: Callable[[int], AbstractContextManager[object]]
+    Pool: Callable[[Callable[[], sqlite3.Connection], int], pools.Pool] = pools.LifoPool
 
 
 CLASSES = (
-    Classes("sluicegate", Semaphore=sluicegate.Semaphore),
-    Classes("stdlib", Semaphore=threading.Semaphore),
+    Classes("sluicegate", Semaphore=sluicegate.Semaphore, Pool=sluicegate.ConnectionPool),
+    Classes("stdlib", Semaphore=threading.Semaphore, Pool=pools.LifoPool),
 )
 
 
@@ -97,12 +99,17 @@ def digest_files(classes: Classes, files: Sources) -> Outcome:
     )
 
 
+def store_results(classes: Classes, files: Sources) -> Outcome:
+    return Outcome(pools.store(classes.Pool, files))
+
+
 ACTS = (
     Act(
         f"digest files, {THREADS} threads, {PERMITS} at a time",
         digest_files,
         (Figure("ms", "less", "longest wait"), Figure("share", "more", "least / most served")),
     ),
+    Act("store results, 8 threads, 2 connections to SQLite", store_results),
 )
 
 Answers = dict[str, dict[str, list[str]]]

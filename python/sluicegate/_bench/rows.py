@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 
 import sluicegate
+import sluicegate.queue
+from sluicegate._bench import pools, processes
 from sluicegate._bench.contest import Gate, contest
 from sluicegate._bench.relay import Line, rally, relay
 from sluicegate._bench.timing import Pace, Row, Section, Statement, Trial, statement
@@ -59,6 +61,12 @@ LINES = {
     SIMPLE: Line(queue.SimpleQueue),
 }
 
+QUEUES = {
+    "sluicegate.queue.Queue": Line(partial(sluicegate.queue.Queue, ROOM)),
+    QUEUE: LINES[QUEUE],
+    SIMPLE: LINES[SIMPLE],
+}
+
 
 def passing(ours: str, theirs: str, setup: str = "pass") -> dict[str, Trial]:
     """A line of code for a channel, and the same in the words of `queue`."""
@@ -68,6 +76,18 @@ def passing(ours: str, theirs: str, setup: str = "pass") -> dict[str, Trial]:
         )
         for name, line in LINES.items()
     }
+
+
+def put_and_get(kind: str, *, room: int = 0, there: int = 0) -> dict[str, Trial]:
+    """One item in and out of a queue that holds `there` others."""
+    modules = {"sluicegate.queue": sluicegate.queue, "queue": queue}
+    new: dict[str, Callable[..., object]] = {
+        f"{name}.{kind}": partial(getattr(module, kind), *[room] * (room > 0))
+        for name, module in modules.items()
+    }
+    if kind == "Queue":
+        new[SIMPLE] = queue.SimpleQueue
+    return statement("q.put(7); q.get()", new, f"q = new()\nfor item in range({there}): q.put(2 * item)")
 
 
 SECTIONS = (
@@ -133,4 +153,24 @@ SECTIONS = (
         ),
         pace=Pace.CONTEST,
     ),
+    Section(
+        "Queue",
+        (
+            Row("Queue, put + get", put_and_get("Queue", room=ROOM)),
+            Row("SimpleQueue, put + get", put_and_get("SimpleQueue")),
+            Row("LifoQueue, put + get", put_and_get("LifoQueue")),
+            Row("PriorityQueue of 500, put + get", put_and_get("PriorityQueue", there=500)),
+        ),
+        pace=Pace.STATEMENT,
+    ),
+    Section(
+        "Queue, between threads",
+        (
+            relay("1 producer, 1 consumer", QUEUES, senders=1, receivers=1),
+            relay("4 producers, 4 consumers", QUEUES, senders=4, receivers=4),
+        ),
+        pace=Pace.CONTEST,
+    ),
+    *pools.SECTIONS,
+    *processes.sections(),
 )

@@ -53,16 +53,16 @@ fn ready_cases_fire_equally_often() {
 
 #[test]
 fn a_parked_select_takes_one_item_and_leaves_every_list() {
-    let channels = [filled(0, &[]), filled(0, &[]), filled(1, &[1])];
-    let [a, b, full] = &channels;
+    let channels = [filled(0, &[]), filled(0, &[]), filled(0, &[]), filled(1, &[1])];
+    let [a, b, c, full] = &channels;
     thread::scope(|scope| {
         let selecting = scope.spawn(|| {
-            let mut cases = [Case::Recv(a), Case::Recv(b), Case::Send(full, Some(2))];
+            let mut cases = [Case::Recv(a), Case::Recv(b), Case::Recv(c), Case::Send(full, Some(2))];
             let fired = select(&mut cases, None, &ThreadPark);
-            (fired, matches!(cases[2], Case::Send(_, Some(2))))
+            (fired, matches!(cases[3], Case::Send(_, Some(2))))
         });
         wait_until(|| full.sending() == 1);
-        assert_eq!((a.receiving(), b.receiving()), (1, 1));
+        assert_eq!((a.receiving(), b.receiving(), c.receiving()), (1, 1, 1));
         assert_eq!(b.try_send::<Infallible>(5), Ok(()));
         assert!(a.try_send::<Infallible>(6).is_err());
         assert_eq!(selecting.join().unwrap(), (Ok((1, Fired::Received(5))), true));
