@@ -445,19 +445,19 @@ def test_23_every_callback_may_use_the_pool() -> None:
 
 
 def test_25_lifetimes_are_drawn_once_and_apart() -> None:
+    ends: dict[Conn, float] = {}
     factory = Factory()
-    pool = ConnectionPool(factory, 8, max_lifetime=0.4, jitter=1.0)
-    held = [pool.acquire() for _ in range(8)]
-    ends: list[float] = []
-    begin = time.monotonic()
-    while len(ends) < 8 and time.monotonic() - begin < 5:
+    pool = ConnectionPool(
+        factory, 8, max_lifetime=0.4, jitter=1.0, close=lambda conn: ends.setdefault(conn, time.monotonic())
+    )
+    first = [pool.acquire() for _ in range(8)]
+    held, give_up = first, time.monotonic() + PATIENCE
+    while not set(first) <= ends.keys() and time.monotonic() < give_up:
         for conn in held:
-            if not conn.closed:
-                pool.release(conn)
-                if conn.closed:
-                    ends.append(time.monotonic() - begin)
+            pool.release(conn)
         held = [pool.acquire() for _ in range(8)]
-    assert max(ends) - min(ends) > 0.05
+    times = [ends[conn] for conn in first]
+    assert max(times) - min(times) > 0.05
 
 
 @alone()
