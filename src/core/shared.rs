@@ -182,7 +182,7 @@ pub struct Semaphore {
 
 /// Every semaphore of this process, so that two ways to the same page lead to the same membership. Locked only by
 /// threads that hold the interpreter, as a leaf.
-static ATTACHED: Leaf<Vec<(sys::Stat, u64, Weak<Semaphore>)>> = parking_lot::const_mutex(Vec::new());
+static ATTACHED: Leaf<Vec<(sys::Stat, u64, Weak<Semaphore>)>> = Leaf::new(Vec::new());
 
 impl Semaphore {
     /// A semaphore that nobody else knows, with `permits` free.
