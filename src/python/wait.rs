@@ -17,7 +17,7 @@ const HEARS_SIGNALS: bool = cfg!(all(target_os = "linux", not(portable_park)));
 /// After how long asleep the main thread looks for signals by itself, and how that grows from look to look. Where
 /// signals end a sleep this is only for one that came between the last look and the sleep: soon, then ever later.
 const FIRST_LOOK: Duration = if HEARS_SIGNALS { Duration::from_millis(5) } else { Duration::from_millis(50) };
-const NEXT_LOOK: u32 = if HEARS_SIGNALS { 8 } else { 1 };
+const NEXT_LOOK: u32 = if HEARS_SIGNALS { 4 } else { 1 };
 
 /// The deadline of a timeout in seconds, with the errors of `threading`.
 ///
