@@ -7,34 +7,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 #![cfg(loom)]
 
+mod sleepers;
+
 use loom::thread;
+use sleepers::{Impatient, Interrupted};
 use sluicegate::core::channel::{Channel, End, Refusal, Unsent};
-use sluicegate::core::park::{Park, ThreadPark, Waiter, Wake};
+use sluicegate::core::park::{Park, ThreadPark};
 use sluicegate::core::select::{Case, Fired, select};
 use sluicegate::core::sync::Arc;
 use std::time::Instant;
-
-/// Its deadline passes as soon as it sleeps.
-struct Impatient;
-
-impl Park for Impatient {
-    type Interrupt = ();
-
-    fn park(&self, waiter: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
-        Ok(waiter.time_out())
-    }
-}
-
-/// A signal handler raises as soon as it sleeps.
-struct Interrupted;
-
-impl Park for Interrupted {
-    type Interrupt = ();
-
-    fn park(&self, _: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
-        Err(())
-    }
-}
 
 type Sent<I> = Result<(), Unsent<Option<u32>, I>>;
 type Received<I> = Result<u32, Refusal<I>>;
@@ -257,7 +238,7 @@ type Two = Arc<[Channel<u32>; 2]>;
 
 fn send_to(channels: &Two, at: usize) -> thread::JoinHandle<Sent<std::convert::Infallible>> {
     let channels = Arc::clone(channels);
-    thread::spawn(move || channels[at].send(at as u32 + 1, None, &ThreadPark))
+    thread::spawn(move || channels[at].send(u32::try_from(at).unwrap() + 1, None, &ThreadPark))
 }
 
 /// A select over both channels, to receive.

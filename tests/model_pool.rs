@@ -8,11 +8,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 #![cfg(loom)]
 
+mod sleepers;
+
 use loom::thread;
-use sluicegate::core::park::{Park, ThreadPark, Waiter, Wake};
+use sleepers::{Impatient, Interrupted};
+use sluicegate::core::park::{Park, ThreadPark};
 use sluicegate::core::pool::{AcquireError, Asking, Claim, GivenBack, Identity, Policy, Pool, Taken};
 use sluicegate::core::sync::Arc;
-use std::time::Instant;
 
 #[derive(Clone, Debug)]
 struct Conn(std::sync::Arc<u8>);
@@ -20,28 +22,6 @@ struct Conn(std::sync::Arc<u8>);
 impl Identity for Conn {
     fn key(&self) -> usize {
         std::sync::Arc::as_ptr(&self.0).addr()
-    }
-}
-
-/// Its deadline passes as soon as it sleeps.
-struct Impatient;
-
-impl Park for Impatient {
-    type Interrupt = ();
-
-    fn park(&self, waiter: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
-        Ok(waiter.time_out())
-    }
-}
-
-/// A signal handler raises as soon as it sleeps.
-struct Interrupted;
-
-impl Park for Interrupted {
-    type Interrupt = ();
-
-    fn park(&self, _: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
-        Err(())
     }
 }
 

@@ -7,33 +7,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 #![cfg(loom)]
 
+mod sleepers;
+
 use loom::thread;
-use sluicegate::core::park::{Park, ThreadPark, Waiter, Wake};
+use sleepers::{Impatient, Interrupted};
+use sluicegate::core::park::{Park, ThreadPark};
 use sluicegate::core::semaphore::{AcquireError, ReleaseError, Semaphore};
 use sluicegate::core::sync::Arc;
-use std::time::Instant;
-
-/// Its deadline passes as soon as it sleeps.
-struct Impatient;
-
-impl Park for Impatient {
-    type Interrupt = ();
-
-    fn park(&self, waiter: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
-        Ok(waiter.time_out())
-    }
-}
-
-/// A signal handler raises as soon as it sleeps.
-struct Interrupted;
-
-impl Park for Interrupted {
-    type Interrupt = ();
-
-    fn park(&self, _: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
-        Err(())
-    }
-}
 
 fn model(fair: bool, body: impl Fn(bool) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
