@@ -114,6 +114,7 @@ def test_full_and_empty_are_those_of_queue() -> None:
     assert not issubclass(Closed, (Full, Empty))
 
 
+@pytest.mark.thread_unsafe(reason="counts the memory of the process")
 def test_an_empty_channel_is_small() -> None:
     channel: Channel[int] = Channel(1024)
     assert sys.getsizeof(channel) < 500

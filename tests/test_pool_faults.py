@@ -234,6 +234,7 @@ def test_06_a_connection_that_dies_while_it_is_out_is_closed_and_makes_room() ->
         assert waiter.result(patience=5) not in (fresh, conn)
 
 
+@pytest.mark.thread_unsafe(reason="an identity that a thread leaves behind is given to another")
 def test_07_a_connection_of_a_thread_that_has_ended_is_reported_and_may_be_returned() -> None:
     pool = ConnectionPool(Factory(), 1, leak_after=60)
     kept: list[Conn] = []
