@@ -13,7 +13,7 @@ mod sleepers;
 use loom::thread;
 use sleepers::{Impatient, Interrupted};
 use sluicegate::core::park::{Park, ThreadPark};
-use sluicegate::core::pool::{AcquireError, Asking, Claim, GivenBack, Identity, Policy, Pool, Taken};
+use sluicegate::core::pool::{AcquireError, Asking, Claim, GivenBack, Identity, Policy, Pool, Taken, Thread};
 use sluicegate::core::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ enum Way {
     Discard,
 }
 
-const ASK: Asking = Asking { thread: 0, create: true, deadlock: false };
+const ASK: Asking = Asking { thread: Thread { number: 0, ident: 0 }, create: true, deadlock: false };
 const POLICY: Policy =
     Policy { max: 1, min: 0, max_waiting: u32::MAX, lifo: true, max_idle: u64::MAX, check_after: u64::MAX };
 

@@ -234,7 +234,6 @@ def test_06_a_connection_that_dies_while_it_is_out_is_closed_and_makes_room() ->
         assert waiter.result(patience=5) not in (fresh, conn)
 
 
-@pytest.mark.thread_unsafe(reason="an identity that a thread leaves behind is given to another")
 def test_07_a_connection_of_a_thread_that_has_ended_is_reported_and_may_be_returned() -> None:
     pool = ConnectionPool(Factory(), 1, leak_after=60)
     kept: list[Conn] = []
@@ -244,8 +243,44 @@ def test_07_a_connection_of_a_thread_that_has_ended_is_reported_and_may_be_retur
     assert holder.conn is kept[0]
     with pytest.raises(PoolTimeout, match="has ended"):
         pool.acquire(timeout=0)
-    wait_until(lambda: not any(thread.ident == holder.thread for thread in threading.enumerate()))
+    wait_until(lambda: pool.holders()[0].ended)
     pool.release(kept[0])
+    assert_whole(pool)
+
+
+@pytest.mark.thread_unsafe(reason="each would be given the identifiers of the others' threads")
+def test_07_a_thread_with_the_identifier_of_one_that_has_ended_is_another_one() -> None:
+    pool = ConnectionPool(Factory(), 1)
+    taken: dict[int, Conn] = {}
+    alive: set[int] = set()
+    end = threading.Event()
+
+    def take() -> None:
+        taken[threading.get_ident()] = pool.acquire()
+
+    def live() -> None:
+        alive.add(threading.get_ident())
+        end.wait()
+
+    with Crew() as crew:
+        crew.start(take)
+    ((ident, conn),) = taken.items()
+    with Crew() as crew:
+        try:
+            # The system soon gives one of them the stack of the thread that has ended, and so its identifier.
+            for number in range(1, 257):
+                crew.start(live)
+                wait_until(lambda: len(alive) == number)
+                if ident in alive:
+                    break
+            assert ident in alive
+            (holder,) = pool.holders()
+            assert (holder.thread, holder.ended) == (ident, True)
+            with pytest.raises(PoolTimeout, match=f"by thread {ident}, which has ended"):
+                pool.acquire(timeout=0)
+            pool.release(conn)
+        finally:
+            end.set()
     assert_whole(pool)
 
 

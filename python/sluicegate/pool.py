@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import sys
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
@@ -139,12 +137,17 @@ class PoolStats:
 
 @dataclass(frozen=True, slots=True)
 class Holder(Generic[C]):
-    """A connection that is out: who took it (`threading.get_ident()`), for how many seconds, and where."""
+    """A connection that is out: who took it (`threading.get_ident()`), for how many seconds, and where.
+
+    `loan` numbers the pool's loans from 1; `ended` says that the thread is no more, so anybody may return it.
+    """
 
     conn: C
     thread: int
     held: float
-    where: str | None = None
+    where: str | None
+    loan: int
+    ended: bool
 
 
 def _stats(counters: list[tuple[str, int]], times: Sequence[tuple[list[int], int, int]]) -> PoolStats:
@@ -154,8 +157,11 @@ def _stats(counters: list[tuple[str, int]], times: Sequence[tuple[list[int], int
     return PoolStats(**dict(counters), wait=wait, use=use, create=create)
 
 
-def _holders(loans: list[tuple[C, int, float, tuple[CodeType, int] | None]]) -> list[Holder[C]]:
-    return [Holder(conn, thread, held, _place(origin)) for conn, thread, held, origin in loans]
+def _holders(loans: list[tuple[C, int, float, tuple[CodeType, int] | None, int, bool]]) -> list[Holder[C]]:
+    return [
+        Holder(conn, thread, held, _place(origin), loan, ended)
+        for conn, thread, held, origin, loan, ended in loans
+    ]
 
 
 # ---- words; called by the native half ----
@@ -168,13 +174,11 @@ def _place(origin: tuple[CodeType, int] | None) -> str | None:
     return f"at {code.co_filename}:{line} in {code.co_qualname}"
 
 
-def _thread_name(ident: int) -> str:
-    names = [thread.name for thread in threading.enumerate() if thread.ident == ident]
-    return names[0] if names else f"{ident}, which has ended"
-
-
-def _is_gone(ident: int) -> bool:
-    return ident not in sys._current_frames()
+def _thread_name(holder: Holder[Any]) -> str:
+    if holder.ended:
+        return f"{holder.thread}, which has ended"
+    names = [thread.name for thread in threading.enumerate() if thread.ident == holder.thread]
+    return names[0] if names else str(holder.thread)
 
 
 def _called(pool: ConnectionPool[Any]) -> str:
@@ -188,7 +192,7 @@ def _sizes(pool: ConnectionPool[Any]) -> str:
 def _longest(pool: ConnectionPool[Any]) -> str:
     for holder in pool.holders():
         taken = f", taken {holder.where}" if holder.where else ""
-        return f"; one is held for {holder.held:.3g} s by thread {_thread_name(holder.thread)}{taken}"
+        return f"; one is held for {holder.held:.3g} s by thread {_thread_name(holder)}{taken}"
     return ""
 
 
@@ -296,9 +300,7 @@ class _Helper:
 
     def __init__(self) -> None:
         self.pools: weakref.WeakSet[ConnectionPool[Any]] = weakref.WeakSet()
-        self.told: weakref.WeakKeyDictionary[ConnectionPool[Any], set[tuple[int, int]]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.told: weakref.WeakKeyDictionary[ConnectionPool[Any], set[int]] = weakref.WeakKeyDictionary()
         self.poke = threading.Event()
         # A set cannot be looked through while another thread adds to it.
         self.lock = threading.Lock()
@@ -339,12 +341,11 @@ class _Helper:
         for holder in pool.holders():
             if holder.held < leak_after:
                 break
-            loan = (id(holder.conn), round(time.monotonic() - holder.held))
-            now.add(loan)
-            if not before & {loan, (loan[0], loan[1] - 1), (loan[0], loan[1] + 1)}:
+            now.add(holder.loan)
+            if holder.loan not in before:
                 log.warning(
                     "%s: %r is held for %.3g s by thread %s, taken %s",
-                    _called(pool), holder.conn, holder.held, _thread_name(holder.thread), holder.where,
+                    _called(pool), holder.conn, holder.held, _thread_name(holder), holder.where,
                 )  # fmt: skip
         self.told[pool] = now
 

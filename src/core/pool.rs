@@ -15,12 +15,14 @@ mod permit;
 mod slow;
 mod state;
 mod stats;
+mod thread;
 mod types;
 
 pub use self::backoff::Backoff;
 pub use self::permit::Permit;
 use self::state::{Picked, Place, State};
 pub use self::stats::{Histogram, Stats};
+pub use self::thread::{Life, Thread, Threads};
 pub use self::types::{
     AcquireError, Asking, Claim, GivenBack, Identity, Loan, NotOwned, Policy, Sizes, Taken,
 };

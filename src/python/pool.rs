@@ -1,17 +1,21 @@
 //! `ConnectionPool`, and what its `connection()` and `lease()` return.
 
 mod back;
+mod conn;
 mod errors;
 mod handle;
 mod lease;
 mod setup;
+mod thread;
 
+use self::conn::{Conn, key, origin};
 pub use self::lease::{Connection, Lease, Ticket};
-use self::setup::{Hook, Setup, Timeout, backoff, ident, seconds, span, thread};
+use self::setup::{Hook, Setup, Timeout, backoff, seconds, span};
+use self::thread::{has_ended, thread};
 use super::args::{Arg, count};
 use crate::core::fork;
 use crate::core::pool as core;
-use crate::core::pool::{Claim, Identity, Policy, Sizes};
+use crate::core::pool::{Claim, Policy, Sizes};
 use crate::core::sync::Leaf;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -19,29 +23,6 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// The pool's handle of a connection.
-#[derive(Clone, Debug)]
-pub struct Conn(pub Py<PyAny>);
-
-impl Identity for Conn {
-    #[inline]
-    fn key(&self) -> usize {
-        self.0.as_ptr().addr()
-    }
-}
-
-#[inline]
-fn key(conn: &Bound<'_, PyAny>) -> usize {
-    conn.as_ptr().addr()
-}
-
-/// The line of Python that is running: a code object and a line number.
-fn origin(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    let frame = py.import("sys")?.call_method0("_getframe")?;
-    let (code, line) = (frame.getattr("f_code")?, frame.getattr("f_lineno")?);
-    Ok((code, line).into_pyobject(py)?.into_any().unbind())
-}
 
 /// A pool of connections, or of anything else that a factory makes and that is worth keeping.
 ///
@@ -509,9 +490,9 @@ impl ConnectionPool {
         errors::module(py)?.getattr("_stats")?.call1((counters.to_vec(), times))
     }
 
-    /// Who has a connection: a list of Holder(conn, thread, held, where), the longest first.
+    /// Who has a connection: a list of Holder(conn, thread, held, where, loan, ended), the longest first.
     ///
-    /// `held` is in seconds; `where` is known if `leak_after` was given.
+    /// `held` is in seconds; `where` is known if `leak_after` was given; `ended` says that the thread is no more.
     fn holders<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let mut loans = slf.get().core.loans();
         loans.sort_by_key(|loan| std::cmp::Reverse(loan.held));
@@ -519,9 +500,11 @@ impl ConnectionPool {
         let loans: Vec<_> = loans
             .into_iter()
             .map(|loan| {
-                (loan.conn.0, ident(loan.thread), loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0))
+                let (held, origin) = (loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0));
+                let ended = has_ended(slf.py(), loan.thread)?;
+                Ok((loan.conn.0, loan.thread.ident, held, origin, loan.number, ended))
             })
-            .collect();
+            .collect::<PyResult<_>>()?;
         errors::module(slf.py())?.getattr("_holders")?.call1((loans,))
     }
 

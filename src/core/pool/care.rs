@@ -1,7 +1,7 @@
 //! What keeps a pool in order, and what tells how it is.
 
 use super::state::{Place, State};
-use super::{Backoff, Identity, Loan, Nanos, Permit, Policy, Pool, Sizes, Stats, backoff};
+use super::{Backoff, Identity, Loan, Nanos, Permit, Policy, Pool, Sizes, Stats, Thread, backoff};
 use crate::core::fork;
 use std::time::{Duration, Instant};
 
@@ -175,7 +175,7 @@ impl<T: Clone + Identity> Pool<T> {
     }
 
     /// Whether every connection is with a thread that waits here, this one among them.
-    pub fn is_deadlocked(&self, thread: u64) -> bool {
+    pub fn is_deadlocked(&self, thread: Thread) -> bool {
         self.lock().is_deadlocked(thread)
     }
 

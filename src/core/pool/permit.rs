@@ -1,7 +1,7 @@
 //! The right to one connection.
 
 use super::state::{Place, State};
-use super::{Identity, Nanos, Pool};
+use super::{Identity, Nanos, Pool, Thread};
 use std::fmt;
 
 /// A slot in its holder's hands, with a connection in it or without. Dropped, it frees the slot, and the next
@@ -72,7 +72,7 @@ impl<'p, T: Clone + Identity> Permit<'p, T> {
     ///
     /// # Errors
     /// The permit, if the pool was closed meanwhile, or there is no connection.
-    pub fn lend(self, thread: u64) -> Result<(T, u64), Self> {
+    pub fn lend(self, thread: Thread) -> Result<(T, u64), Self> {
         let now = self.pool.now();
         let lent = self.with(|state, at| {
             let ready = !state.closed && state.slots[at as usize].conn.is_some();

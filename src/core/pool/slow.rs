@@ -1,7 +1,7 @@
 //! The ways through the pool that wait, or refuse.
 
 use super::state::{Ask, Place, State};
-use super::{AcquireError, Asking, GivenBack, Identity, Nanos, NotOwned, Permit, Pool, Taken};
+use super::{AcquireError, Asking, GivenBack, Identity, Nanos, NotOwned, Permit, Pool, Taken, Thread};
 use crate::core::park::{Notice, Park, Waiter, Wake};
 use crate::core::sync::{Arc, LeafGuard};
 use crate::core::waitlist::{Key, Woken};
@@ -126,7 +126,7 @@ impl<T: Clone + Identity> Pool<T> {
     }
 
     /// What a waiter was handed becomes its own.
-    fn collect(&self, state: &mut State<T>, at: u32, now: Nanos, thread: u64) -> Taken<'_, T> {
+    fn collect(&self, state: &mut State<T>, at: u32, now: Nanos, thread: Thread) -> Taken<'_, T> {
         match state.slots[at as usize].conn {
             None => Taken::Create(Permit::new(self, at, state)),
             Some(_) => match state.lend(at, now, thread) {

@@ -1,7 +1,7 @@
 //! What lies under the pool's lock, and the moves that are made there.
 
 use super::backoff::Gate;
-use super::{Claim, Forked, Identity, Nanos, Policy, Stats};
+use super::{Claim, Forked, Identity, Nanos, Policy, Stats, Thread};
 use crate::core::fork;
 use crate::core::park::Notice;
 use crate::core::waitlist::{Waitlist, Woken};
@@ -58,7 +58,7 @@ pub(super) struct Slot<T> {
     /// [`State::era`] at its birth.
     pub era: u32,
     /// Who took it.
-    pub thread: u64,
+    pub thread: Thread,
     /// Which of all loans this is.
     pub loan: u64,
     /// Whether something outside was paid for it, see [`Permit::pay`](super::Permit::pay).
@@ -83,7 +83,7 @@ impl<T> Slot<T> {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub since: Nanos,
-    pub thread: u64,
+    pub thread: Thread,
     /// Whether the right to open a connection would do.
     pub create: bool,
     /// A slot, and the fork generation it was handed over in.
@@ -164,7 +164,7 @@ impl<T: Clone + Identity> State<T> {
             since: 0,
             expires: Nanos::MAX,
             era: self.era,
-            thread: 0,
+            thread: Thread::default(),
             loan: 0,
             paid: false,
             origin: None,
@@ -201,7 +201,7 @@ impl<T: Clone + Identity> State<T> {
 
     /// Takes an idle connection, the newest or the oldest.
     #[inline]
-    pub fn pick(&mut self, now: Nanos, thread: u64) -> Option<Picked<T>> {
+    pub fn pick(&mut self, now: Nanos, thread: Thread) -> Option<Picked<T>> {
         let at = if self.policy.lifo { self.idle.pop_back() } else { self.idle.pop_front() }?;
         let slot = &mut self.slots[at as usize];
         let rested = now.saturating_sub(slot.since);
@@ -216,7 +216,7 @@ impl<T: Clone + Identity> State<T> {
 
     /// Hands a slot's connection to a user, with the number of the loan.
     #[inline]
-    pub fn lend(&mut self, at: u32, now: Nanos, thread: u64) -> Option<(T, u64)> {
+    pub fn lend(&mut self, at: u32, now: Nanos, thread: Thread) -> Option<(T, u64)> {
         self.stats.acquired += 1;
         let loan = self.stats.acquired;
         let slot = &mut self.slots[at as usize];
@@ -301,7 +301,7 @@ impl<T: Clone + Identity> State<T> {
     }
 
     /// Whether every connection is with a thread that waits here for another one.
-    pub fn is_deadlocked(&self, me: u64) -> bool {
+    pub fn is_deadlocked(&self, me: Thread) -> bool {
         self.policy.max > 0
             && self.open >= self.policy.max
             && self.slots.iter().all(|slot| match slot.place {

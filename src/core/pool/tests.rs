@@ -25,7 +25,11 @@ type Answer<'p> = Result<Taken<'p, Conn>, AcquireError<Infallible>>;
 
 const POLICY: Policy =
     Policy { max: 2, min: 0, max_waiting: u32::MAX, lifo: true, max_idle: u64::MAX, check_after: u64::MAX };
-const ASK: Asking = Asking { thread: 1, create: true, deadlock: false };
+const fn thread_number(number: u64) -> Thread {
+    Thread { number, ident: 0 }
+}
+
+const ASK: Asking = Asking { thread: thread_number(1), create: true, deadlock: false };
 
 fn pool(max: u32) -> Pool<Conn> {
     Pool::new(Policy { max, ..POLICY })
@@ -37,7 +41,7 @@ fn soon() -> Option<Instant> {
 
 fn open(permit: Permit<'_, Conn>, number: usize) -> Conn {
     permit.fill(Conn::new(number), u64::MAX).unwrap();
-    permit.lend(1).unwrap().0
+    permit.lend(thread_number(1)).unwrap().0
 }
 
 fn get(pool: &Pool<Conn>, number: usize) -> Conn {
@@ -83,11 +87,12 @@ fn a_second_return_is_refused_while_another_has_the_connection() {
     let pool = pool(1);
     let conn = get(&pool, 1);
     assert!(kept(&pool, &conn));
-    let Ok(Some(Taken::Lent(conn, loan))) = pool.try_acquire::<Infallible>(Asking { thread: 2, ..ASK })
+    let Ok(Some(Taken::Lent(conn, loan))) =
+        pool.try_acquire::<Infallible>(Asking { thread: thread_number(2), ..ASK })
     else {
         panic!()
     };
-    assert_eq!(pool.give_back(conn.key(), Claim::Thread(1)).unwrap_err(), NotOwned::Other);
+    assert_eq!(pool.give_back(conn.key(), Claim::Thread(thread_number(1))).unwrap_err(), NotOwned::Other);
     assert_eq!(pool.give_back(conn.key(), Claim::Loan(loan - 1)).unwrap_err(), NotOwned::Other);
     assert!(matches!(pool.give_back(conn.key(), Claim::Loan(loan)), Ok(GivenBack::Kept { .. })));
 }
@@ -204,7 +209,7 @@ fn threads_that_hold_everything_and_wait_for_more_are_told() {
     let ask = Asking { deadlock: true, ..ASK };
     let held = (get(&pool, 1), get(&pool, 2));
     assert_eq!(pool.acquire(ask, None, &ThreadPark).unwrap_err(), AcquireError::Deadlocked);
-    let other = Asking { thread: 2, ..ask };
+    let other = Asking { thread: thread_number(2), ..ask };
     let late = Some(Instant::now() + Duration::from_millis(5));
     assert_eq!(pool.acquire(other, late, &ThreadPark).unwrap_err(), AcquireError::TimedOut);
     assert!(kept(&pool, &held.0) && kept(&pool, &held.1));
@@ -242,7 +247,8 @@ fn storm(pool: &Pool<Conn>, opened: &AtomicUsize, seed: u64) {
         random ^= random >> 7;
         random ^= random << 17;
         let deadline = Some(Instant::now() + Duration::from_micros(random % 300));
-        let answer: Answer<'_> = pool.acquire(Asking { thread: seed, ..ASK }, deadline, &ThreadPark);
+        let answer: Answer<'_> =
+            pool.acquire(Asking { thread: thread_number(seed), ..ASK }, deadline, &ThreadPark);
         let conn = match answer {
             Ok(Taken::Lent(conn, _)) => conn,
             Ok(Taken::Create(_)) if random & 0x100 == 0 => continue,
@@ -289,7 +295,7 @@ fn no_connection_is_dropped_under_the_lock() {
     for _ in 0..2 {
         let Ok(Some(Taken::Create(permit))) = pool.try_acquire::<Infallible>(ASK) else { panic!() };
         assert!(permit.fill(make(), u64::MAX).is_ok());
-        let key = permit.lend(1).map(|(conn, _)| conn.key()).ok().unwrap();
+        let key = permit.lend(thread_number(1)).map(|(conn, _)| conn.key()).ok().unwrap();
         drop(pool.note_origin(key, make()));
         drop(pool.claim(key, Claim::Heir).ok().unwrap().ok().unwrap());
     }

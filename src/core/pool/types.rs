@@ -1,6 +1,6 @@
 //! What is asked of a pool, and what it answers.
 
-use super::{Nanos, Permit};
+use super::{Nanos, Permit, Thread};
 
 /// What makes two handles the same connection.
 ///
@@ -30,8 +30,8 @@ pub struct Policy {
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking {
-    /// The thread, by any name that tells it from others.
-    pub thread: u64,
+    /// The thread.
+    pub thread: Thread,
     /// Whether the right to open a connection is an answer.
     pub create: bool,
     /// Whether to fail at once where only threads that wait here could end the wait.
@@ -42,10 +42,10 @@ pub struct Asking {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The thread that took it.
-    Thread(u64),
+    Thread(Thread),
     /// The holder of this loan.
     Loan(u64),
-    /// Somebody who knows that the thread that took it is no more.
+    /// Somebody who knows that it is his, whatever thread took it.
     Heir,
 }
 
@@ -113,7 +113,7 @@ pub struct Loan<T> {
     /// Which of all loans this is.
     pub number: u64,
     /// Who took it.
-    pub thread: u64,
+    pub thread: Thread,
     /// How long ago.
     pub held: Nanos,
     /// Where, if that was told.

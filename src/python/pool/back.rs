@@ -1,6 +1,7 @@
 //! A connection on its way back from the user: what runs with no lock held.
 
-use super::setup::{Setup, ident, is_succeeded};
+use super::setup::Setup;
+use super::thread::has_ended;
 use super::{Conn, ConnectionPool, errors};
 use crate::core::pool::{Claim, GivenBack, NotOwned, Permit};
 use pyo3::exceptions::PyException;
@@ -11,10 +12,10 @@ impl ConnectionPool {
     pub fn give_back(&self, conn: &Bound<'_, PyAny>, claim: Claim, failed: bool) -> PyResult<()> {
         match self.try_give_back(conn, claim, failed)? {
             Ok(()) => Ok(()),
-            Err(NotOwned::Other) if claim != Claim::Heir && self.is_orphan(conn)? => {
-                self.give_back(conn, Claim::Heir, failed)
-            }
-            Err(why) => Err(self.not_owned(conn, why)),
+            Err(why) => match self.inherited(conn, claim, why)? {
+                Some(claim) => self.give_back(conn, claim, failed),
+                None => Err(self.not_owned(conn, why)),
+            },
         }
     }
 
@@ -93,10 +94,10 @@ impl ConnectionPool {
         match self.core.claim(super::key(conn), claim) {
             Ok(Ok(permit)) => self.dispose(conn.py(), setup, permit),
             Ok(Err(_gone)) => Ok(()),
-            Err(NotOwned::Other) if claim != Claim::Heir && self.is_orphan(conn)? => {
-                self.throw_away(conn, Claim::Heir)
-            }
-            Err(why) => Err(self.not_owned(conn, why)),
+            Err(why) => match self.inherited(conn, claim, why)? {
+                Some(claim) => self.throw_away(conn, claim),
+                None => Err(self.not_owned(conn, why)),
+            },
         }
     }
 
@@ -152,19 +153,18 @@ impl ConnectionPool {
         Ok(())
     }
 
-    /// Whether the thread that took a connection has ended without returning it.
+    /// What anybody may claim in place of a thread that has ended: this one loan, not a later one of the same
+    /// connection, which another heir may have brought back meanwhile.
     #[cold]
-    fn is_orphan(&self, conn: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let key = super::key(conn);
-        let Some(loan) =
-            self.core.loans().into_iter().find(|loan| super::key(loan.conn.0.bind(conn.py())) == key)
-        else {
-            return Ok(false);
-        };
-        if is_succeeded(loan.thread) {
-            return Ok(true);
+    fn inherited(&self, conn: &Bound<'_, PyAny>, claim: Claim, why: NotOwned) -> PyResult<Option<Claim>> {
+        if why != NotOwned::Other || !matches!(claim, Claim::Thread(_)) {
+            return Ok(None);
         }
-        errors::module(conn.py())?.getattr("_is_gone")?.call1((ident(loan.thread),))?.is_truthy()
+        let (py, key) = (conn.py(), super::key(conn));
+        match self.core.loans().into_iter().find(|loan| super::key(loan.conn.0.bind(py)) == key) {
+            Some(loan) if has_ended(py, loan.thread)? => Ok(Some(Claim::Loan(loan.number))),
+            _ => Ok(None),
+        }
     }
 
     #[cold]

@@ -1,6 +1,7 @@
 //! A connection on its way to the user and back: what runs with no lock held.
 
-use super::setup::{Setup, Timeout, thread};
+use super::setup::{Setup, Timeout};
+use super::thread::thread;
 use super::{Conn, ConnectionPool, Ticket, errors};
 use crate::core::pool::{AcquireError, Asking, Claim, Permit, Taken};
 use crate::core::sync::Leaf;

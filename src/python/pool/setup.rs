@@ -1,18 +1,14 @@
 //! What a pool was told at its making, and the calls of what it was given.
 
 use super::errors;
+use super::thread::thread;
 use crate::core::pool::{Asking, Backoff, Nanos, nanos};
-use crate::core::sync::Leaf;
 use crate::python::args::Arg;
 use crate::python::wait::deadline;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit};
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// One of the user's functions; absent, it does nothing.
@@ -184,47 +180,6 @@ impl Setup {
         }
         visit.call(&self.limit)
     }
-}
-
-/// The bits of a thread's name that are its `threading.get_ident()`: an address, and user space has no more.
-const IDENT: u64 = (1 << 48) - 1;
-
-/// The names of the threads that last used a pool under each of the identifiers that the system gives anew.
-static THREADS: OnceLock<Leaf<HashMap<u64, u64>>> = OnceLock::new();
-
-/// A name for the calling thread; unlike `threading.get_ident()` the next thread does not get it again.
-#[inline]
-pub fn thread(py: Python<'_>) -> PyResult<u64> {
-    thread_local!(static KNOWN: Cell<u64> = const { Cell::new(0) });
-    match KNOWN.get() {
-        0 => {
-            let name = new_thread(py)?;
-            KNOWN.set(name);
-            Ok(name)
-        }
-        known => Ok(known),
-    }
-}
-
-#[cold]
-fn new_thread(py: Python<'_>) -> PyResult<u64> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let ident: u64 = py.import("threading")?.call_method0("get_ident")?.extract()?;
-    let name = (COUNT.fetch_add(1, Ordering::Relaxed) << 48) | (ident & IDENT);
-    THREADS.get_or_init(|| Leaf::new(HashMap::new())).lock().insert(ident & IDENT, name);
-    Ok(name)
-}
-
-/// What `threading.get_ident()` returned in a thread.
-pub const fn ident(thread: u64) -> u64 {
-    thread & IDENT
-}
-
-/// Whether another thread has got the identifier of this one, which has ended then.
-pub fn is_succeeded(thread: u64) -> bool {
-    THREADS
-        .get()
-        .is_some_and(|threads| threads.lock().get(&ident(thread)).is_some_and(|&last| last != thread))
 }
 
 /// A number of seconds that is not negative; None stays None.
