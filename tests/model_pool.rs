@@ -52,7 +52,7 @@ fn get<P: Park>(pool: &Pool<Conn>, park: &P) -> Result<Conn, AcquireError<P::Int
         Taken::Lent(conn, _) => Ok(conn),
         Taken::Create(permit) => {
             permit.fill(Conn(std::sync::Arc::new(0)), u64::MAX).unwrap();
-            Ok(permit.lend(0).unwrap().0)
+            Ok(permit.lend(Thread::default()).unwrap().0)
         }
         Taken::Suspect { .. } => unreachable!(),
     }

@@ -22,6 +22,8 @@ pub mod select;
 pub mod semaphore;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod shared;
+#[cfg(not(loom))]
+pub mod spin;
 pub mod sync;
 pub mod timer;
 pub mod waitlist;

@@ -23,6 +23,8 @@ const CLOSED: u32 = 3;
 const HOPELESS: u32 = 4;
 /// `GRANTED + case`: which of the cases of a select was granted; 0 for a plain wait.
 const GRANTED: u32 = 5;
+/// Set beside the rest by an owner on its way to sleep, until it rearms: without it there is nobody to wake.
+const ASLEEP: u32 = 1 << 31;
 
 /// How a wait was ended by somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Notice {
     }
 
     const fn decode(state: u32) -> Option<Self> {
-        match state {
+        match state & !ASLEEP {
             WAITING | CANCELLED => None,
             PULSED => Some(Self::Pulsed),
             CLOSED => Some(Self::Closed),
@@ -220,8 +222,14 @@ impl Waiter {
         self.state.store(WAITING, Ordering::Release);
     }
 
-    /// Wakes the owner, who finds the notice. Not under a lock: its first act will be to take that lock.
+    /// Wakes the owner, who finds the notice, if it sleeps. Not under a lock: its first act will be to take that lock.
+    ///
+    /// After [`notify`](Self::notify) in the same thread: so an owner that is not marked asleep yet will find the
+    /// notice when it marks itself, or has found it already.
     pub fn unpark(&self) {
+        if self.state.load(Ordering::Relaxed) & ASLEEP == 0 {
+            return;
+        }
         match &self.waker {
             Waker::Thread(sleeper) => sleeper.wake(&self.state),
         }
@@ -231,10 +239,10 @@ impl Waiter {
     pub fn sleep(&self, deadline: Option<Instant>) -> Slept {
         let Waker::Thread(sleeper) = &self.waker;
         loop {
-            if let Some(notice) = self.notice() {
+            if let Some(notice) = Notice::decode(self.state.fetch_or(ASLEEP, Ordering::AcqRel)) {
                 return Slept::Notified(notice);
             }
-            match sleeper.wait(&self.state, WAITING, deadline) {
+            match sleeper.wait(&self.state, WAITING | ASLEEP, deadline) {
                 imp::Waited::Woken => {}
                 imp::Waited::TimedOut => return self.notice().map_or(Slept::TimedOut, Slept::Notified),
                 imp::Waited::Interrupted => return Slept::Interrupted,
@@ -251,7 +259,8 @@ impl Waiter {
     }
 
     fn end(&self, how: u32) -> Result<(), u32> {
-        self.state.compare_exchange(WAITING, how, Ordering::AcqRel, Ordering::Acquire).map(drop)
+        let end = |state| (state & !ASLEEP == WAITING).then_some(how | state & ASLEEP);
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, end).map(drop)
     }
 }
 

@@ -71,6 +71,9 @@ mod _native {
         // Up to Python 3.12, the thread that imports it first is the main one to `threading`: let it not be a
         // worker's first wait, where it would be imported otherwise.
         py.import("threading")?;
+        let sys = py.import("sys")?;
+        let is_gil_enabled = sys.getattr_opt("_is_gil_enabled")?.map(|asked| asked.call0()?.is_truthy());
+        crate::core::spin::install(is_gil_enabled.unwrap_or(Ok(true))?);
         super::FULL.import(py, "queue", "Full")?;
         super::EMPTY.import(py, "queue", "Empty")?;
         super::MONOTONIC.import(py, "time", "monotonic")?;

@@ -2,10 +2,12 @@
 
 use crate::core::fork;
 use crate::core::park::{Park, Sleep, Slept, Waiter, Wake};
+use crate::core::spin;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 use std::cell::Cell;
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// `threading.TIMEOUT_MAX`, in seconds: what CPython's clock type holds.
@@ -106,6 +108,7 @@ fn detached<T: Send>(
             deadline
         };
         let slept = py.detach(|| {
+            spin::give_up_turn();
             loop {
                 match sleep(until) {
                     Slept::Notified(result) => return Slept::Notified(Some(result)),
@@ -135,7 +138,11 @@ impl Park for Python<'_> {
             Wake::Notified(notice) => Some(notice),
             Wake::TimedOut => None,
         };
-        let notice = detached(*self, deadline, |until| waiter.sleep(until), give_up)?;
+        let mut begins = true;
+        let sleep = |until| {
+            if mem::take(&mut begins) { spin::spin_or_sleep(waiter, until) } else { waiter.sleep(until) }
+        };
+        let notice = detached(*self, deadline, sleep, give_up)?;
         Ok(notice.map_or(Wake::TimedOut, Wake::Notified))
     }
 }
