@@ -20,12 +20,11 @@ use std::time::{Duration, Instant};
 
 pub use self::word::MAX_PERMITS;
 
-/// A waiter older than this is no longer overtaken. A hand-off costs a thread switch, so an age of 1 ms takes a
-/// quarter off the rate of threads that never block; at 5 ms threads that hold for half a millisecond no longer
-/// take turns evenly.
+/// A waiter older than this is no longer overtaken. A hand-off costs a thread switch; but from 2 ms on threads that
+/// hold a permit for half a millisecond do not take turns evenly any more.
 ///
 /// (loom repeats a run exactly, so it must not depend on the time.)
-pub const HANDOFF_AGE: Duration = if cfg!(loom) { Duration::MAX } else { Duration::from_millis(2) };
+pub const HANDOFF_AGE: Duration = if cfg!(loom) { Duration::MAX } else { Duration::from_millis(1) };
 
 /// `capacity` of a semaphore that has none.
 const UNBOUNDED: u32 = u32::MAX;

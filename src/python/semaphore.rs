@@ -20,7 +20,7 @@ use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
 /// 1
 ///
 /// `value` is the number of permits at first, 0 to 2147483647. With `fair=True` waiters are served strictly in the
-/// order of their arrival; by default a running thread may overtake a waiter for about 2 ms.
+/// order of their arrival; by default a running thread may overtake a waiter for about 1 ms.
 ///
 /// Raises ValueError for a negative value, OverflowError above the limit, TypeError for what is not an int.
 #[pyclass(frozen, subclass, dict, weakref, module = "sluicegate")]
