@@ -45,6 +45,11 @@ pub fn install(in_turns: bool) {
     IN_TURNS.store(in_turns, Ordering::Relaxed);
 }
 
+/// Whether there is a processor on which somebody else can run meanwhile.
+pub fn is_useful() -> bool {
+    SPARE.load(Ordering::Relaxed) > 0
+}
+
 /// Called by a thread that has just given up its turn.
 pub fn give_up_turn() {
     GIVEN_UP.fetch_add(1, Ordering::Relaxed);

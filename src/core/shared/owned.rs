@@ -4,13 +4,17 @@ use super::liveness::{Process, is_alive};
 use super::member::Owner;
 use super::page::{MEMBERS, Slot};
 use super::{Error, Semaphore, sys};
+use crate::core::spin;
 use std::sync::atomic::Ordering;
 
 /// How often an acquire makes sure that a named semaphore still has its name, in nanoseconds.
 const NAME_CHECK: u64 = 1_000_000_000;
 
-/// How often a thread looks again before it goes to sleep.
-const SPINS: u32 = 30;
+/// How often a thread looks again before it goes to sleep, and how long it waits for each look: some microseconds, in
+/// which the holder takes and gives its permit a hundred times. To look more often would take the cache line away
+/// from it at every turn, and both would wait for the line instead.
+const LOOKS: u32 = 2;
+const PAUSES: u32 = 64;
 
 /// A permit that is taken, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +40,9 @@ impl Semaphore {
     /// Not if all are held by this process: its threads may need what the calling one holds, the interpreter.
     pub(super) fn spin(&self) -> bool {
         let Some(me) = self.membership.and_then(super::Membership::me) else { return false };
-        (0..SPINS).any(|_| {
-            std::hint::spin_loop();
+        let pause = || (0..PAUSES).for_each(|_| std::hint::spin_loop());
+        (0..if spin::is_useful() { LOOKS } else { 0 }).any(|_| {
+            pause();
             self.page.slots().iter().any(|slot| slot.owner().load(Ordering::Relaxed) != me.0) && self.take()
         })
     }

@@ -8,7 +8,7 @@
 //!     32     how many places of the member table were ever taken
 //!     40     how many threads wait, of a signalling semaphore
 //!    512     member table: 1024 places of 8 words
-//!   8704     slots: 2 words each, the owner (0 = free) and since when
+//!   8704     slots: the owner (0 = free) and since when; a cache line each unless they are many
 //! ```
 //!
 //! Another process may write anything here at any time. So nothing in it is an address or an offset, an index
@@ -40,10 +40,16 @@ const LAYOUT: u64 = 1;
 /// Read back as another number by a machine of the other byte order.
 const FORMAT: u64 = 0x0102_0304 << 32 | LAYOUT;
 
+/// Words of a slot. Processes that use different permits at a time do not slow each other down if each permit has a
+/// cache line of its own; for more than these that would be a waste of memory.
+const fn slot_words(capacity: u32) -> usize {
+    if capacity <= 1024 { 8 } else { 2 }
+}
+
 /// Words of the page of a semaphore.
 const fn words(kind: Kind, capacity: u32) -> usize {
     match kind {
-        Kind::Owned => SLOTS + 2 * capacity as usize,
+        Kind::Owned => SLOTS + slot_words(capacity) * capacity as usize,
         Kind::Signalling => TABLE,
     }
 }
@@ -242,7 +248,7 @@ impl Page {
     /// The slots; a signalling semaphore has none.
     #[inline]
     pub fn slots(&self) -> Slots<'_> {
-        Slots(self.words().get(SLOTS..).unwrap_or_default())
+        Slots { words: self.words().get(SLOTS..).unwrap_or_default(), each: slot_words(self.capacity) }
     }
 
     /// Where the page begins, for [`members_at`].
@@ -274,16 +280,19 @@ impl Drop for Page {
 
 /// All the slots of a page.
 #[derive(Clone, Copy)]
-pub struct Slots<'a>(&'a [AtomicU64]);
+pub struct Slots<'a> {
+    words: &'a [AtomicU64],
+    each: usize,
+}
 
 impl<'a> Slots<'a> {
     #[inline]
     pub fn get(self, at: usize) -> Option<Slot<'a>> {
-        self.0.get(2 * at..2 * at + 2).map(Slot)
+        self.words.get(self.each * at..self.each * at + 2).map(Slot)
     }
 
     pub fn iter(self) -> impl DoubleEndedIterator<Item = Slot<'a>> + ExactSizeIterator {
-        self.0.chunks_exact(2).map(Slot)
+        self.words.chunks_exact(self.each).map(Slot)
     }
 }
 
