@@ -5,6 +5,7 @@ use sluicegate::core::park::{Park, Waiter, Wake};
 use std::time::Instant;
 
 /// Its deadline passes as soon as it sleeps.
+#[derive(Clone, Copy)]
 pub struct Impatient;
 
 impl Park for Impatient {
@@ -16,6 +17,7 @@ impl Park for Impatient {
 }
 
 /// A signal handler raises as soon as it sleeps.
+#[derive(Clone, Copy)]
 pub struct Interrupted;
 
 impl Park for Interrupted {
