@@ -150,11 +150,7 @@ impl Semaphore {
                         membership.is_locked(at).is_none_or(|locked| is_alive(place, locked, we, thorough))
                     })
             });
-            if !is_alive
-                && slot.owner().compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-            {
-                freed += 1;
-            }
+            freed += u32::from(!is_alive && free_slot(slot, owner));
         }
         freed
     }
@@ -206,6 +202,11 @@ impl Semaphore {
             lives.then_some((at, waiting))
         })
     }
+}
+
+/// Frees a permit that `dead` has, unless another sweep was faster: then it may have a living owner by now.
+pub(super) fn free_slot(slot: Slot<'_>, dead: Owner) -> bool {
+    slot.owner().compare_exchange(dead.0, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
 }
 
 #[inline]

@@ -81,6 +81,19 @@ fn the_permits_of_the_dead_come_back_and_those_of_the_living_do_not() {
 }
 
 #[test]
+fn of_two_sweeps_the_slower_one_does_no_harm() {
+    let ours = owned(1);
+    let theirs = another(&ours);
+    assert!(theirs.take());
+    // Both sweeps have seen this owner. One frees the permit, and we take it, before the other comes to that.
+    kill(&theirs);
+    let (dead, slot) = (theirs.membership.unwrap().me().unwrap(), ours.page.slots().get(0).unwrap());
+    assert!(owned::free_slot(slot, dead) && ours.take());
+    assert!(!owned::free_slot(slot, dead));
+    assert_eq!((ours.held_here(), ours.permits()), (1, 0));
+}
+
+#[test]
 fn a_waiter_gets_a_dead_members_permit() {
     let ours = owned(1);
     let doomed = another(&ours);
