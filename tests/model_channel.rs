@@ -10,7 +10,7 @@
 mod sleepers;
 
 use loom::thread;
-use sleepers::{Impatient, Interrupted};
+use sleepers::{Impatient, Interrupted, Watchful};
 use sluicegate::core::channel::{Channel, End, Refusal, Unsent};
 use sluicegate::core::park::{Park, ThreadPark};
 use sluicegate::core::select::{Case, Fired, select};
@@ -57,6 +57,19 @@ fn an_item_gets_across() {
         let sender = send(channel, 1, ThreadPark);
         assert_eq!(channel.recv(End::Front, None, &ThreadPark), Ok(1));
         assert_eq!(sender.join().unwrap(), Ok(()));
+        assert!(left(channel).is_empty());
+    });
+}
+
+#[test]
+fn an_item_gets_across_to_one_that_watches_before_it_sleeps() {
+    model(&[0, 1], |channel| {
+        let sender = send(channel, 1, Watchful);
+        assert_eq!(channel.recv(End::Front, None, &Watchful), Ok(1));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+        let receiver = recv(channel, Watchful);
+        assert_eq!(channel.send(2, None, &ThreadPark), Ok(()));
+        assert_eq!(receiver.join().unwrap(), Ok(2));
         assert!(left(channel).is_empty());
     });
 }

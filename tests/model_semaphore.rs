@@ -10,10 +10,11 @@
 mod sleepers;
 
 use loom::thread;
-use sleepers::{Impatient, Interrupted};
+use sleepers::{Impatient, Interrupted, Watchful};
 use sluicegate::core::park::{Park, ThreadPark};
 use sluicegate::core::semaphore::{AcquireError, ReleaseError, Semaphore};
 use sluicegate::core::sync::Arc;
+use std::convert::Infallible;
 
 fn model(fair: bool, body: impl Fn(bool) + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -102,21 +103,39 @@ fn two_releases_wake_two_waiters() {
 }
 
 #[test]
-fn a_permit_goes_round() {
+fn a_waiter_that_watches_before_it_sleeps_is_told_or_woken() {
     both(|fair| {
-        let semaphore = Arc::new(Semaphore::bounded(1, fair));
-        let threads = [0, 1].map(|_| {
-            let semaphore = Arc::clone(&semaphore);
-            thread::spawn(move || {
-                assert_eq!(semaphore.acquire(1, None, &ThreadPark), Ok(true));
-                semaphore.release(1).unwrap();
-            })
-        });
-        for thread in threads {
-            thread.join().unwrap();
+        let semaphore = Arc::new(Semaphore::new(0, fair));
+        let waiters = [acquire(&semaphore, 1, Watchful), acquire(&semaphore, 1, ThreadPark)];
+        semaphore.release(1).unwrap();
+        semaphore.release(1).unwrap();
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), Ok(true));
         }
-        assert_eq!((semaphore.permits(), semaphore.waiting()), (1, 0));
+        assert_at_rest(&semaphore, 0);
     });
+}
+
+#[test]
+fn a_permit_goes_round() {
+    fn round<P: Park<Interrupt = Infallible> + Copy + Send + Sync + 'static>(park: P) {
+        both(move |fair| {
+            let semaphore = Arc::new(Semaphore::bounded(1, fair));
+            let threads = [0, 1].map(|_| {
+                let semaphore = Arc::clone(&semaphore);
+                thread::spawn(move || {
+                    assert_eq!(semaphore.acquire(1, None, &park), Ok(true));
+                    semaphore.release(1).unwrap();
+                })
+            });
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert_eq!((semaphore.permits(), semaphore.waiting()), (1, 0));
+        });
+    }
+    round(ThreadPark);
+    round(Watchful);
 }
 
 #[test]

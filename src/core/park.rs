@@ -23,8 +23,8 @@ const CLOSED: u32 = 3;
 const HOPELESS: u32 = 4;
 /// `GRANTED + case`: which of the cases of a select was granted; 0 for a plain wait.
 const GRANTED: u32 = 5;
-/// Set beside the rest by an owner on its way to sleep, until it rearms: without it there is nobody to wake.
-const ASLEEP: u32 = 1 << 31;
+/// Set beside the rest by an owner that will look at the word again before it sleeps: there is nobody to wake.
+const WATCHED: u32 = 1 << 31;
 
 /// How a wait was ended by somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Notice {
     }
 
     const fn decode(state: u32) -> Option<Self> {
-        match state & !ASLEEP {
+        match state & !WATCHED {
             WAITING | CANCELLED => None,
             PULSED => Some(Self::Pulsed),
             CLOSED => Some(Self::Closed),
@@ -222,12 +222,23 @@ impl Waiter {
         self.state.store(WAITING, Ordering::Release);
     }
 
-    /// Wakes the owner, who finds the notice, if it sleeps. Not under a lock: its first act will be to take that lock.
+    /// Runs `watch`, which is to look for a [`notice`](Self::notice); whoever gives one meanwhile wakes nobody.
     ///
-    /// After [`notify`](Self::notify) in the same thread: so an owner that is not marked asleep yet will find the
-    /// notice when it marks itself, or has found it already.
+    /// It is one word that is marked, notified and unmarked. So a notice that came before the end of the watch is
+    /// there to be found when the owner lays itself to sleep, and who gives one later finds no mark.
+    pub fn watch<R>(&self, watch: impl FnOnce() -> R) -> R {
+        self.state.fetch_or(WATCHED, Ordering::AcqRel);
+        let seen = watch();
+        // After a notice the mark stays: who gave it may be about to look whether there is somebody to wake.
+        let unmark = |state| (state == WAITING | WATCHED).then_some(WAITING);
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, unmark);
+        seen
+    }
+
+    /// Wakes the owner, who finds the notice, unless it watches. Not under a lock: its first act will be to take that
+    /// lock.
     pub fn unpark(&self) {
-        if self.state.load(Ordering::Relaxed) & ASLEEP == 0 {
+        if self.state.load(Ordering::Relaxed) & WATCHED != 0 {
             return;
         }
         match &self.waker {
@@ -239,10 +250,10 @@ impl Waiter {
     pub fn sleep(&self, deadline: Option<Instant>) -> Slept {
         let Waker::Thread(sleeper) = &self.waker;
         loop {
-            if let Some(notice) = Notice::decode(self.state.fetch_or(ASLEEP, Ordering::AcqRel)) {
+            if let Some(notice) = self.notice() {
                 return Slept::Notified(notice);
             }
-            match sleeper.wait(&self.state, WAITING | ASLEEP, deadline) {
+            match sleeper.wait(&self.state, WAITING, deadline) {
                 imp::Waited::Woken => {}
                 imp::Waited::TimedOut => return self.notice().map_or(Slept::TimedOut, Slept::Notified),
                 imp::Waited::Interrupted => return Slept::Interrupted,
@@ -259,7 +270,7 @@ impl Waiter {
     }
 
     fn end(&self, how: u32) -> Result<(), u32> {
-        let end = |state| (state & !ASLEEP == WAITING).then_some(how | state & ASLEEP);
+        let end = |state| (state & !WATCHED == WAITING).then_some(how | state & WATCHED);
         self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, end).map(drop)
     }
 }

@@ -57,6 +57,9 @@ pub fn give_up_turn() {
 
 /// [`Waiter::sleep`], after a spin if that promises to make it short. It is not the thread's turn meanwhile.
 pub fn spin_or_sleep(waiter: &Waiter, until: Option<Instant>) -> Slept {
+    if !is_useful() {
+        return waiter.sleep(until);
+    }
     let mut habit = HABIT.get();
     if habit.rests() {
         HABIT.set(habit);
@@ -70,7 +73,7 @@ pub fn spin_or_sleep(waiter: &Waiter, until: Option<Instant>) -> Slept {
         HABIT.set(habit);
         return slept;
     }
-    habit.spun(spin(waiter, begin));
+    habit.spun(waiter.watch(|| spin(waiter, begin)));
     HABIT.set(habit);
     waiter.sleep(until)
 }

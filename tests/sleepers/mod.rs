@@ -1,7 +1,9 @@
 //! Sleepers for the models. loom knows no time: a timeout is a thread that cancels its wait wherever it happens to
 //! be, an interrupt one that leaves with an error, and the model tries every place.
+#![allow(dead_code)] // Not every model has a use for each.
 
-use sluicegate::core::park::{Park, Waiter, Wake};
+use sluicegate::core::park::{Park, ThreadPark, Waiter, Wake};
+use std::convert::Infallible;
 use std::time::Instant;
 
 /// Its deadline passes as soon as it sleeps.
@@ -13,6 +15,19 @@ impl Park for Impatient {
 
     fn park(&self, waiter: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
         Ok(waiter.time_out())
+    }
+}
+
+/// It watches for a notice before it sleeps.
+#[derive(Clone, Copy)]
+pub struct Watchful;
+
+impl Park for Watchful {
+    type Interrupt = Infallible;
+
+    fn park(&self, waiter: &Waiter, deadline: Option<Instant>) -> Result<Wake, Infallible> {
+        waiter.watch(|| waiter.notice());
+        ThreadPark.park(waiter, deadline)
     }
 }
 
