@@ -330,6 +330,18 @@ fn a_token_taken_by_a_timeout_leaves_the_item_with_its_sender() {
 }
 
 #[test]
+fn a_select_that_watches_before_it_sleeps_is_told_or_woken_by_either() {
+    two([0, 1], |channels| {
+        let selecting = select_recv(channels, Watchful);
+        let sender = send_to(channels, 1);
+        let sent = channels[0].try_send::<()>(1).is_ok();
+        assert_eq!(selecting.join().unwrap(), Ok(if sent { 1 } else { 2 }));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+        assert_eq!(left(&channels[1]).len(), usize::from(sent));
+    });
+}
+
+#[test]
 fn an_interrupted_select_gives_back_what_it_was_handed() {
     two([0, 1], |channels| {
         let selecting = select_recv(channels, Interrupted);

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
+import threading
 import time
 import weakref
 from typing import Any
@@ -448,3 +451,29 @@ def test_a_collection_at_any_moment_of_a_pools_making_finds_nothing_half_made() 
             with pool.connection(), pool.lease():
                 pool.stats()
     gc.set_threshold(700, 10, 10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it starts a thread as POSIX has them")
+def test_a_thread_that_python_has_not_started_has_ended_when_the_system_says_so() -> None:
+    pool = ConnectionPool(Conn, 1)
+    taken: list[Conn] = []
+    looked = threading.Event()
+
+    def take(_: object) -> None:
+        taken.append(pool.acquire())
+        looked.wait()
+
+    libc, thread = ctypes.CDLL(None), ctypes.c_void_p()
+    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(take)
+    assert libc.pthread_create(ctypes.byref(thread), None, entry, None) == 0
+    try:
+        wait_until(lambda: taken)
+        with pytest.raises(NotOwned):
+            pool.release(taken[0])
+        assert not pool.holders()[0].ended
+    finally:
+        looked.set()
+        assert libc.pthread_join(thread, None) == 0
+    assert pool.holders()[0].ended
+    pool.release(taken[0])
+    assert_whole(pool)

@@ -7,8 +7,8 @@
 //!    woken is collected in a [`waitlist::Woken`] and woken after unlocking.
 //! 2. **One way out.** A wait ends by exactly one compare-and-swap on its [`park::Waiter`]. The loser of that
 //!    race gives back what it was handed, so nothing is ever lost.
-//! 3. **A sleeper owns nothing.** Between the start and the end of a sleep a thread touches its `Waiter` alone,
-//!    never a lock. So a thread that never returns (a daemon thread at interpreter exit) blocks nobody, and a
+//! 3. **A sleeper owns nothing.** Between the start and the end of a sleep a thread touches its `Waiter` alone (and
+//!    the counters of [`spin`]), never a lock. So a thread that never returns (a daemon thread at interpreter exit) blocks nobody, and a
 //!    fork that finds every other thread asleep finds every leaf lock free.
 //! 4. **A fork leaves ghosts.** The child's copy of a waitlist names threads that are not there. The first look
 //!    at a list after a fork removes them and hands back what they had been granted: see [`fork`].

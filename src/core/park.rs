@@ -10,6 +10,8 @@
 //!                 notify(Hopeless) it was asked for more than can ever be ──▶ HOPELESS
 //!                 cancel()         the waiter's own timeout or signal     ──▶ CANCELLED
 //! ```
+//!
+//! A bit beside that says that the owner is awake and watches the word, so that nobody has to wake it.
 
 use super::fork;
 use super::sync::atomic::{AtomicU32, Ordering};
@@ -164,7 +166,7 @@ enum Waker {
 /// One wait of one thread.
 #[derive(Debug)]
 pub struct Waiter {
-    /// Leaves `WAITING` once, by compare-and-swap; see the diagram at the top of this file.
+    /// Leaves `WAITING` once until it is rearmed, by compare-and-swap; see the diagram at the top of this file.
     state: AtomicU32,
     waker: Waker,
     /// [`fork::this_thread`] of the owner.

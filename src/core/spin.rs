@@ -50,13 +50,17 @@ pub fn is_useful() -> bool {
     SPARE.load(Ordering::Relaxed) > 0
 }
 
+/// A turn that was given up.
+#[derive(Clone, Copy, Debug)]
+pub struct GivenUp(u32);
+
 /// Called by a thread that has just given up its turn.
-pub fn give_up_turn() {
-    GIVEN_UP.fetch_add(1, Ordering::Relaxed);
+pub fn give_up_turn() -> GivenUp {
+    GivenUp(GIVEN_UP.fetch_add(1, Ordering::AcqRel).wrapping_add(1))
 }
 
-/// [`Waiter::sleep`], after a spin if that promises to make it short. It is not the thread's turn meanwhile.
-pub fn spin_or_sleep(waiter: &Waiter, until: Option<Instant>) -> Slept {
+/// [`Waiter::sleep`], after a spin if that promises to make it short; the thread has given up its turn for it.
+pub fn spin_or_sleep(waiter: &Waiter, until: Option<Instant>, given_up: GivenUp) -> Slept {
     if !is_useful() {
         return waiter.sleep(until);
     }
@@ -73,7 +77,7 @@ pub fn spin_or_sleep(waiter: &Waiter, until: Option<Instant>) -> Slept {
         HABIT.set(habit);
         return slept;
     }
-    habit.spun(waiter.watch(|| spin(waiter, begin)));
+    habit.spun(waiter.watch(|| spin(waiter, begin, given_up)));
     HABIT.set(habit);
     waiter.sleep(until)
 }
@@ -117,11 +121,10 @@ impl Habit {
 }
 
 /// Spins until there is a notice, and then until there may be a turn: whether both came in time.
-fn spin(waiter: &Waiter, begin: Instant) -> bool {
-    let mut given_up = GIVEN_UP.load(Ordering::Relaxed);
+fn spin(waiter: &Waiter, begin: Instant, GivenUp(mut given_up): GivenUp) -> bool {
     let noticed = watch(begin, || {
         // Read before the look at the waiter: what is given up after the notice is to be seen as new.
-        let before = GIVEN_UP.load(Ordering::Relaxed);
+        let before = GIVEN_UP.load(Ordering::Acquire);
         let noticed = waiter.notice().is_some();
         if !noticed {
             given_up = before;
@@ -222,18 +225,18 @@ mod tests {
         SPARE.store(1, Ordering::Relaxed);
         let waiter = Waiter::new();
         assert!(enter() && !enter());
-        assert!(!spin(&waiter, Instant::now()));
+        assert!(!spin(&waiter, Instant::now(), give_up_turn()));
         assert!(waiter.notify(Notice::GRANTED));
         assert!(enter());
-        assert!(!spin(&waiter, Instant::now()), "nobody has given up a turn");
+        assert!(!spin(&waiter, Instant::now(), give_up_turn()), "nobody has given up a turn");
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    give_up_turn();
+                    let _ = give_up_turn();
                 }
             });
-            while !(enter() && spin(&waiter, Instant::now())) {}
+            while !(enter() && spin(&waiter, Instant::now(), give_up_turn())) {}
             done.store(true, Ordering::Relaxed);
         });
         assert_eq!(SPINNERS.load(Ordering::Relaxed), 0);

@@ -11,7 +11,7 @@ mod thread;
 use self::conn::{Conn, key, origin};
 pub use self::lease::{Connection, Lease, Ticket};
 use self::setup::{Hook, Setup, Timeout, backoff, seconds, span};
-use self::thread::{has_ended, thread};
+use self::thread::{Ended, thread};
 use super::args::{Arg, count};
 use crate::core::fork;
 use crate::core::pool as core;
@@ -496,12 +496,13 @@ impl ConnectionPool {
     fn holders<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let mut loans = slf.get().core.loans();
         loans.sort_by_key(|loan| std::cmp::Reverse(loan.held));
+        let mut threads = Ended::new(slf.py());
         #[allow(clippy::cast_precision_loss)]
         let loans: Vec<_> = loans
             .into_iter()
             .map(|loan| {
                 let (held, origin) = (loan.held as f64 / 1e9, loan.origin.map(|origin| origin.0));
-                let ended = has_ended(slf.py(), loan.thread)?;
+                let ended = threads.contains(loan.thread)?;
                 Ok((loan.conn.0, loan.thread.ident, held, origin, loan.number, ended))
             })
             .collect::<PyResult<_>>()?;

@@ -2,7 +2,7 @@
 
 use crate::core::fork;
 use crate::core::park::{Park, Sleep, Slept, Waiter, Wake};
-use crate::core::spin;
+use crate::core::spin::{self, GivenUp};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
@@ -86,8 +86,8 @@ fn handles_signals(py: Python<'_>) -> PyResult<bool> {
 
 /// Sleeps detached from the interpreter, so that other threads run: the one place where a thread detaches.
 ///
-/// `sleep` sleeps until a moment it is given; `None` is returned once the deadline has passed, and `give_up` is the
-/// last that happens before then.
+/// `sleep` sleeps until a moment it is given, at first with the turn that was given up just before; `None` is returned
+/// once the deadline has passed, and `give_up` is the last that happens before then.
 ///
 /// A thread other than the main one ends its wait before it attaches again: at interpreter exit that attach never
 /// returns, and nobody must wait for what it would have done next. The main thread has to attach to run signal
@@ -95,11 +95,11 @@ fn handles_signals(py: Python<'_>) -> PyResult<bool> {
 fn detached<T: Send>(
     py: Python<'_>,
     deadline: Option<Instant>,
-    mut sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
+    mut sleep: impl FnMut(Option<Instant>, Option<GivenUp>) -> Slept<T> + Send,
     give_up: impl Fn() -> Option<T> + Send + Sync,
 ) -> PyResult<Option<T>> {
     let handles_signals = handles_signals(py)?;
-    let mut look = FIRST_LOOK;
+    let (mut look, mut begins) = (FIRST_LOOK, true);
     loop {
         let until = if handles_signals {
             let next = Instant::now() + look;
@@ -108,9 +108,9 @@ fn detached<T: Send>(
             deadline
         };
         let slept = py.detach(|| {
-            spin::give_up_turn();
+            let turn = spin::give_up_turn();
             loop {
-                match sleep(until) {
+                match sleep(until, mem::take(&mut begins).then_some(turn)) {
                     Slept::Notified(result) => return Slept::Notified(Some(result)),
                     Slept::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                         return Slept::Notified(give_up());
@@ -138,9 +138,9 @@ impl Park for Python<'_> {
             Wake::Notified(notice) => Some(notice),
             Wake::TimedOut => None,
         };
-        let mut begins = true;
-        let sleep = |until| {
-            if mem::take(&mut begins) { spin::spin_or_sleep(waiter, until) } else { waiter.sleep(until) }
+        let sleep = |until, begins| match begins {
+            Some(turn) => spin::spin_or_sleep(waiter, until, turn),
+            None => waiter.sleep(until),
         };
         let notice = detached(*self, deadline, sleep, give_up)?;
         Ok(notice.map_or(Wake::TimedOut, Wake::Notified))
@@ -153,8 +153,8 @@ impl Sleep for Python<'_> {
     fn sleep<T: Send>(
         &self,
         deadline: Option<Instant>,
-        sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
+        mut sleep: impl FnMut(Option<Instant>) -> Slept<T> + Send,
     ) -> PyResult<Option<T>> {
-        detached(*self, deadline, sleep, || None)
+        detached(*self, deadline, |until, _| sleep(until), || None)
     }
 }

@@ -6,7 +6,7 @@ use sluicegate::core::park::{Park, ThreadPark, Waiter, Wake};
 use std::convert::Infallible;
 use std::time::Instant;
 
-/// Its deadline passes as soon as it sleeps.
+/// Its deadline passes as soon as it has watched and would sleep.
 #[derive(Clone, Copy)]
 pub struct Impatient;
 
@@ -14,6 +14,7 @@ impl Park for Impatient {
     type Interrupt = ();
 
     fn park(&self, waiter: &Waiter, _: Option<Instant>) -> Result<Wake, ()> {
+        waiter.watch(|| waiter.notice());
         Ok(waiter.time_out())
     }
 }

@@ -36,14 +36,15 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit that another process gives back within a microsecond, which a sleep would take longer than.
+    /// Takes a permit that another process gives back within microseconds, which a sleep would take longer than.
     /// Not if all are held by this process: its threads may need what the calling one holds, the interpreter.
     pub(super) fn spin(&self) -> bool {
         let Some(me) = self.membership.and_then(super::Membership::me) else { return false };
-        let pause = || (0..PAUSES).for_each(|_| std::hint::spin_loop());
-        (0..if spin::is_useful() { LOOKS } else { 0 }).any(|_| {
-            pause();
-            self.page.slots().iter().any(|slot| slot.owner().load(Ordering::Relaxed) != me.0) && self.take()
+        let others = || self.page.slots().iter().any(|slot| slot.owner().load(Ordering::Relaxed) != me.0);
+        let looks = if spin::is_useful() { LOOKS } else { 0 };
+        (0..looks).take_while(|_| others()).any(|_| {
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+            self.take()
         })
     }
 

@@ -36,7 +36,7 @@ const TABLE: usize = 512;
 const SLOTS: usize = TABLE + MEMBERS as usize * MEMBER_WORDS;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"sluice\r\n");
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 /// Read back as another number by a machine of the other byte order.
 const FORMAT: u64 = 0x0102_0304 << 32 | LAYOUT;
 

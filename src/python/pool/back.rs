@@ -1,7 +1,7 @@
 //! A connection on its way back from the user: what runs with no lock held.
 
 use super::setup::Setup;
-use super::thread::has_ended;
+use super::thread::Ended;
 use super::{Conn, ConnectionPool, errors};
 use crate::core::pool::{Claim, GivenBack, NotOwned, Permit};
 use pyo3::exceptions::PyException;
@@ -162,7 +162,7 @@ impl ConnectionPool {
         }
         let (py, key) = (conn.py(), super::key(conn));
         match self.core.loans().into_iter().find(|loan| super::key(loan.conn.0.bind(py)) == key) {
-            Some(loan) if has_ended(py, loan.thread)? => Ok(Some(Claim::Loan(loan.number))),
+            Some(loan) if Ended::new(py).contains(loan.thread)? => Ok(Some(Claim::Loan(loan.number))),
             _ => Ok(None),
         }
     }
