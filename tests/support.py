@@ -9,6 +9,7 @@ import importlib
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -222,6 +223,35 @@ def inside() -> None:
         # Not `sys.exit`: whatever went wrong, its threads may not let the interpreter end.
         os._exit(1)
     faulthandler.cancel_dump_traceback_later()
+
+
+def expect_an_end(patience: float = PATIENCE) -> None:
+    """A child that hangs says where, and ends with a signal that its parent hears of."""
+    faulthandler.unregister(signal.SIGALRM)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.register(signal.SIGALRM, chain=True)
+    signal.alarm(int(patience))
+
+
+def in_child(
+    check: Callable[[], object], fork: Callable[[], int] | None = None, patience: float = PATIENCE
+) -> None:
+    """Forks, and has the child do the check: that it fails, hangs or crashes is a failure here."""
+    pid = (fork or os.fork)()
+    if pid == 0:
+        code = 1
+        try:
+            expect_an_end(patience)
+            check()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code == 0, f"the child ended with {code}" + (": it hung" if code == -signal.SIGALRM else "")
 
 
 def expect_forks() -> None:

@@ -10,7 +10,6 @@ import statistics
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from support import (
     Crew,
     Worker,
     alone,
+    in_child,
     report,
     run_python,
     thread_status,
@@ -256,26 +256,6 @@ def test_who_waits_sleeps() -> None:
 
 
 # ---- fork ----
-
-
-def in_child(check: Callable[[], None]) -> None:
-    """Forks, and has the child do the check: that it fails, hangs or crashes is a failure here."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(PATIENCE))
-            check()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code == 0, f"the child ended with {code}" + (": it hung" if code == -signal.SIGALRM else "")
 
 
 def use(channel: Channel[Any]) -> None:

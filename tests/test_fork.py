@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import faulthandler
 import functools
 import multiprocessing
 import os
@@ -24,6 +23,8 @@ from support import (
     alone,
     every_kind,
     every_policy,
+    expect_an_end,
+    in_child,
     report,
     run_python,
     switch_interval,
@@ -62,33 +63,6 @@ def c_library_that_tells_python() -> ctypes.PyDLL:
 
 FORKS: dict[str, Fork] = {"os.fork": os.fork, "C": fork_from_c}
 every_fork = pytest.mark.parametrize("fork", FORKS)
-
-
-def expect_an_end(patience: float = PATIENCE) -> None:
-    """A child that hangs says where, and ends with a signal that its parent hears of."""
-    faulthandler.unregister(signal.SIGALRM)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    faulthandler.register(signal.SIGALRM, chain=True)
-    signal.alarm(int(patience))
-
-
-def in_child(fork: Fork, check: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Forks, and has the child do the check: that it fails, hangs or crashes is a failure here."""
-    pid = fork()
-    if pid == 0:
-        code = 1
-        try:
-            expect_an_end(patience)
-            check()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code == 0, f"the child ended with {code}" + (": it hung" if code == -signal.SIGALRM else "")
 
 
 def use(sem: Any, threads: int = 3, turns: int = 5) -> None:
@@ -134,7 +108,7 @@ def test_every_child_forked_under_load_can_acquire_and_release(
         use(sem, threads=3)
 
     for _ in range(forks):
-        in_child(FORKS[fork], check)
+        in_child(check, FORKS[fork])
     done.set()
     for worker in workers:
         worker.result()
@@ -181,7 +155,7 @@ def test_a_child_sees_no_ghost_waiters(fork: str, make: Make) -> None:
             sem.release(2)
             use(sem)
 
-        in_child(FORKS[fork], check)
+        in_child(check, FORKS[fork])
         assert sem.waiting == 3
         sem.release(2)
         wait_until(lambda: sum(worker.running for worker in workers) == 1)
@@ -221,7 +195,7 @@ def test_the_first_thing_a_child_does_finds_no_ghosts(make: Make) -> None:
         time.sleep(0.02)
         sem.try_acquire(4)
         for first in firsts:
-            in_child(os.fork, lambda: (first(), same(sem.waiting, 0)))
+            in_child(lambda: (first(), same(sem.waiting, 0)))
         sem.release(3)
 
 
@@ -251,7 +225,7 @@ def test_what_was_granted_to_a_lost_thread_is_free_in_the_child(look: str) -> No
         crew.queue_up(sem, sem.acquire)
         crew.queue_up(sem, sem.acquire)
         sem.release()
-        in_child(os.fork, check)
+        in_child(check)
         sem.release()
 
 
@@ -270,7 +244,7 @@ def test_a_child_cannot_release_what_a_lost_thread_never_took() -> None:
     with switch_interval(PATIENCE), Crew() as crew:
         crew.queue_up(sem, sem.acquire)
         sem.release()
-        in_child(os.fork, check)
+        in_child(check)
 
 
 @every_fork
@@ -293,7 +267,7 @@ def test_a_wake_up_meant_for_a_lost_thread_does_not_silence_the_next(fork: str) 
         for _ in range(2):
             crew.queue_up(sem, sem.acquire)
         sem.release(2)
-        in_child(FORKS[fork], check)
+        in_child(check, FORKS[fork])
 
 
 @every_policy
@@ -311,13 +285,13 @@ def test_a_child_of_a_child_works_too(fair: bool) -> None:
         with Crew() as crew:
             crew.queue_up(sem, sem.acquire)
             crew.queue_up(sem, sem.acquire)
-            in_child(os.fork, grandchild, PATIENCE / 2)
+            in_child(grandchild, patience=PATIENCE / 2)
             same(sem.waiting, 2)
             sem.release(2)
 
     with Crew() as crew:
         crew.queue_up(sem, sem.acquire)
-        in_child(os.fork, child)
+        in_child(child)
         same(sem.waiting, 1)
         sem.release()
 
@@ -421,7 +395,7 @@ def test_ctrl_c_reaches_a_child_forked_by_a_thread(fork: str) -> None:
     with Crew() as crew:
         waiter = crew.queue_up(sem, sem.acquire)
         # It has waited before: what it knew of itself then is no longer true in the child.
-        forker = crew.start(lambda: (sem.acquire(timeout=0.001), in_child(FORKS[fork], check)))
+        forker = crew.start(lambda: (sem.acquire(timeout=0.001), in_child(check, FORKS[fork])))
         forker.result()
         assert waiter.running
         sem.release()

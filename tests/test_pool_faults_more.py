@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 from pool_support import Conn, Factory, assert_whole
-from support import PATIENCE, Crew, Worker, alone, report, run_python, wait_until
+from support import PATIENCE, Crew, Worker, alone, in_child, report, run_python, wait_until
 
 from sluicegate import (
     ConnectionPool,
@@ -224,20 +224,6 @@ def test_19_a_pool_made_smaller_while_all_is_out_shrinks_at_the_returns() -> Non
 
 
 # ---- fork ----
-
-
-def in_child(check: Callable[[], None]) -> None:
-    """Forks, and has the child do the check: that it fails or hangs is a failure here."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.alarm(int(PATIENCE))
-            check()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @forks

@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 from queues import CLASSES, every_make, getting, is_open, joining, putting
-from support import PATIENCE, Crew, Worker, alone, record, report, run_python, wait_until
+from support import PATIENCE, Crew, Worker, alone, in_child, record, report, run_python, wait_until
 
 from sluicegate.queue import Empty, Full, PriorityQueue, Queue, SimpleQueue
 
@@ -172,25 +171,6 @@ def test_an_interrupted_getter_passes_its_turn_on() -> None:
 
 
 # ---- fork ----
-
-
-def in_child(check: Callable[[], None]) -> None:
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(PATIENCE))
-            check()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code == 0, f"the child ended with {code}" + (": it hung" if code == -signal.SIGALRM else "")
 
 
 NATIVE = {**{name: functools.partial(kind) for name, kind in CLASSES.items()}}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 import time
 
 import pytest
-from support import PATIENCE, alone, report, run_python
-from test_fork import expect_an_end
+from support import PATIENCE, alone, in_child, report, run_python
 
 from sluicegate import Channel, Empty
 
@@ -83,21 +80,16 @@ def test_ctrl_c_ends_a_rally_and_what_was_on_its_way_arrives() -> None:
 
 @alone()
 def test_a_child_forked_in_a_rally_plays_one_of_its_own() -> None:
+    def play() -> None:
+        ours = Rally()
+        ours.play(TURNS)
+        ours.end()
+
     for _ in range(20):
         rally = Rally()
         rally.play(TURNS)
-        pid = os.fork()
-        if pid == 0:
-            expect_an_end()
-            ours = Rally()
-            ours.play(TURNS)
-            ours.end()
-            sys.stdout.flush()
-            os._exit(0)
+        in_child(play)
         rally.play(TURNS)
-        _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        assert code == 0, f"the child ended with {code}"
         rally.end()
 
 
